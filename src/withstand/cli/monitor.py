@@ -1,7 +1,6 @@
 """`withstand monitor`: misuse in logs."""
 
 import os
-import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from withstand.monitor.settings import Settings
     from withstand.store.store import Store
 
-UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 out_option = click.option(
     "--out", "folder", default="monitor", show_default=True, metavar="DIR", help="Folder of the monitor."
 )
@@ -114,10 +112,11 @@ def _deliver(store: "Store", job: "Job", webhook: str) -> None:
 
 
 def _seconds(span: str) -> float:
-    match = re.fullmatch(r"([1-9]\d*)([smhd])", span)
-    if not match:
+    from withstand.redteam.dates import length_of
+
+    if not (length := length_of(span)):
         raise SpecError(f"--every {span!r} is no span of time", hint="write 30s, 5m or 1h")
-    return int(match[1]) * UNITS[match[2]]
+    return length
 
 
 def _show(seen: "list[Section]") -> None:

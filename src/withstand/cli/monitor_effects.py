@@ -12,6 +12,7 @@ import click
 from withstand.cli import console
 from withstand.cli.options import Result, command, options
 from withstand.core import SpecError
+from withstand.redteam.dates import DAY, HOUR, WEEK
 
 if TYPE_CHECKING:
     from withstand.monitor.effects.analysis import Analysis
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from withstand.monitor.intake.salt import Hasher
     from withstand.monitor.traffic import Traffic
 
-PERIODS = {"hour": 3_600, "day": 86_400, "week": 604_800}
+PERIODS = {"hour": HOUR, "day": DAY, "week": WEEK}
 OPTIONS = options(
     click.option("--name", default="", metavar="ID", help="The mitigation; alone, what was registered under it."),
     click.option("--category", default="", metavar="C", help="Category that it is against; by default any."),

@@ -9,7 +9,8 @@ import sqlalchemy as sql
 from withstand.explorer.app import PageRequest
 from withstand.explorer.security import Refused
 from withstand.redteam.console.peers import hidden_harms
-from withstand.redteam.console.rules import DAY, exposure
+from withstand.redteam.console.rules import exposure
+from withstand.redteam.dates import DAY
 from withstand.redteam.findings.triage import SEVERE
 from withstand.redteam.plan.records import Plan, slug
 from withstand.store.attempts import Attempt

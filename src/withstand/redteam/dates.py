@@ -1,11 +1,16 @@
 """Days and times that people write, as ISO texts. Times are UTC inside."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
 
 from withstand.core import SpecError
 from withstand.core.text import clock
 
+HOUR, DAY, WEEK = 3_600, 86_400, 604_800
+"""Seconds of each."""
+MONDAY = 4 * DAY
+"""The first Monday since 1970, in seconds: weeks begin on Mondays, UTC."""
 TIME_HINT = "write the day and the time with its zone, such as 2026-02-03T10:00:00Z, or the day alone"
 
 
@@ -57,9 +62,20 @@ def minute_of(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
 
 
+def second_of(seconds: float) -> str:
+    """The second (UTC) of a moment in seconds since 1970, as in "2026-02-03T10:05:07Z"."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def length_of(text: str) -> int | None:
+    """Seconds of a span such as "30m", "1h" or "7d"; None for a text that is none."""
+    match = re.fullmatch(r"([1-9]\d*)([smhd])", text)
+    return int(match[1]) * {"s": 1, "m": 60, "h": HOUR, "d": DAY}[match[2]] if match else None
+
+
 def span(seconds: float) -> str:
     """A time span for people: in days from two days on."""
-    return f"{seconds / 86_400:.1f} days" if seconds >= 172_800 else clock(seconds)
+    return f"{seconds / DAY:.1f} days" if seconds >= 2 * DAY else clock(seconds)
 
 
 def today() -> date:

@@ -5,7 +5,6 @@ usual, where that is known; a category without a past is judged by `min_count` a
 rules keep no budget: what they would fire at on usual traffic is said beside them.
 """
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +12,12 @@ import numpy as np
 from withstand.monitor.alerts.detect import LOOKED, Alarm, expected_on
 from withstand.monitor.section import Context
 from withstand.monitor.series.panel import DAY, HOUR, Name, Panel
+from withstand.redteam.dates import length_of
 from withstand.redteam.policy.records import Alert as Limit
 from withstand.stats.counts import rate_ratio, tail
 from withstand.stats.special import Floats
 
 RULE = "policy"
-SECONDS = {"s": 1, "m": 60, "h": HOUR, "d": DAY}
 MONTH = 30
 
 
@@ -48,7 +47,8 @@ def policy_rules(context: Context, panel: Panel) -> list[PolicyRule]:
             continue
         usual = usual or usual_hours(panel)
         limit = category.alert
-        length = seconds(limit.window)
+        length = length_of(limit.window)
+        assert length is not None, limit.window  # the policy's reader has checked it
         starts, counts = _windows(context, panel, at, length)
         judged = starts >= panel.at(max(0, panel.days - LOOKED))
         starts, counts = starts[judged], counts[judged]
@@ -58,13 +58,6 @@ def policy_rules(context: Context, panel: Panel) -> list[PolicyRule]:
         alarms = tuple(_alarm(panel, name, figures.tolist(), length, limit) for figures in fired)
         listed.append(PolicyRule(name, limit, _implied(starts, length, means, spreads, need, panel.now), alarms))
     return listed
-
-
-def seconds(window: str) -> int:
-    """Of a span such as "1h"."""
-    match = re.fullmatch(r"([1-9]\d*)([smhd])", window)
-    assert match is not None, window  # the policy's reader has checked it
-    return int(match[1]) * SECONDS[match[2]]
 
 
 def usual_hours(panel: Panel) -> tuple[Floats, Floats]:

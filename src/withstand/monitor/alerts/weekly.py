@@ -13,14 +13,12 @@ from withstand.monitor.alerts.budget import Budget
 from withstand.monitor.alerts.detect import Alarm
 from withstand.monitor.section import Context
 from withstand.monitor.series.panel import DAY, Name, Panel
+from withstand.redteam.dates import MONDAY, WEEK
 from withstand.stats.mixes import LARGE, jensen_shannon, permuted_p, psi
 from withstand.stats.special import Floats
 from withstand.stats.two_sample import LARGE as APART
 from withstand.stats.two_sample import told_apart
 
-WEEK = 7 * DAY
-MONDAY = 4 * DAY
-"""1970-01-05 was a Monday."""
 BEFORE = 3
 DRAWS = 4_000
 TEXTS = 400

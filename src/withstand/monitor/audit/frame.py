@@ -11,14 +11,13 @@ from withstand.core import Json
 from withstand.monitor.screen.labelers import Side
 from withstand.monitor.section import Context
 from withstand.monitor.settings import Settings
+from withstand.redteam.dates import MONDAY, WEEK
 
 EDGES = (0.05, 0.25, 0.5, 0.75)
 """Where a band ends and the next begins. The zero band lies below the first."""
 NO_SCORE = -1
 """The band of exchanges that no such screener scored."""
 BANDS = (NO_SCORE, *range(len(EDGES) + 1))
-WEEK, MONDAY = 7 * 86_400, 4 * 86_400
-"""Seconds of a week, and of the first Monday since 1970: weeks begin on Mondays, UTC."""
 
 FRAME = """
 CREATE OR REPLACE TEMP TABLE frame AS

@@ -9,8 +9,9 @@ import numpy as np
 
 from withstand.core.taxonomy import UNCOVERED
 from withstand.monitor.clusters.density import STABLE
-from withstand.monitor.clusters.sample import STRATA, WEEK, Item, Sample, words_of
+from withstand.monitor.clusters.sample import STRATA, Item, Sample, words_of
 from withstand.monitor.intake.skeleton import skeleton
+from withstand.redteam.dates import WEEK
 from withstand.redteam.policy.records import Policy
 from withstand.stats.log_odds import log_odds
 

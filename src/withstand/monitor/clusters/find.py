@@ -1,6 +1,6 @@
 """The clusters of violating and of uncovered traffic, and which of them are new."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,11 +8,12 @@ import numpy as np
 from withstand.monitor.clusters.density import LEAST, Labels, density
 from withstand.monitor.clusters.describe import Cluster, described
 from withstand.monitor.clusters.identity import Known, distance, keep, known_clusters, matched
-from withstand.monitor.clusters.sample import WEEK, Sample, draw
+from withstand.monitor.clusters.sample import Sample, draw
 from withstand.monitor.clusters.templates import templates_of
 from withstand.monitor.clusters.vectors import encoder_of, vectors
 from withstand.monitor.section import Context
 from withstand.monitor.traffic import Traffic
+from withstand.redteam.dates import WEEK
 
 OLD = 0.1
 """Weekly exchanges before the last week, for each of the last, from which on a cluster is not new."""
@@ -190,8 +191,3 @@ def _is_young(traffic: Traffic, cluster: Cluster, week_ago: float, weeks: float)
         [week_ago, week_ago, *(rf"(^|[^\pL]){word}([^\pL]|$)" for word in words)],
     )
     return bool(late and old / weeks <= OLD * late)
-
-
-def of_id(clusters: Clusters) -> Mapping[str, Seen]:
-    """The listed clusters by their ids."""
-    return {seen.entry.id: seen for seen in clusters.listed}

@@ -13,10 +13,10 @@ from typing import Any
 
 from withstand.monitor.section import Context
 from withstand.monitor.traffic import Traffic
+from withstand.redteam.dates import WEEK
 from withstand.stats.log_odds import log_odds
 from withstand.stats.rates import wilson
 
-WEEK = 7 * 86_400.0
 STRATA: Mapping[str, float] = {"flagged": 0.4, "suspect": 0.2, "new words": 0.2, "last week": 0.1, "before": 0.1}
 """Stratum -> its share of the sample. suspect: refused, blocked or nearly flagged; new words: of the last week with
 a word that was rare before it. Each exchange is in the first that fits."""

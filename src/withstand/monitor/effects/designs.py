@@ -10,7 +10,7 @@ from withstand.core.text import clock, count, percent, series
 from withstand.monitor.effects.mitigation import Mitigation
 from withstand.monitor.effects.outcomes import Cells, Jump, Outcome, cells, jumps, stretch
 from withstand.monitor.traffic import Traffic
-from withstand.redteam.dates import day_of
+from withstand.redteam.dates import DAY, HOUR, WEEK, day_of
 from withstand.stats.effect import Effect
 from withstand.stats.experiments import NEVER, Arm, Panel, arm, arms_differ, forbidden_share, staged
 from withstand.stats.regression import interrupted, two_way
@@ -24,7 +24,6 @@ UNITS = 10
 """Units with an outcome that an arm needs."""
 EVENTS = 5
 """Hits, and misses, without which a rate says nothing."""
-DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +105,7 @@ def _together(own: Cells, keep: Any) -> Cells:
 def _series(own: Cells, mitigation: Mitigation, outcome: Outcome, bounds: list[Jump]) -> Finding:
     after = own.period >= 0
     sides = int((~after).sum()), int(after.sum())
-    name = {3_600: "hour", DAY: "day", 7 * DAY: "week"}.get(mitigation.period, clock(mitigation.period))
+    name = {HOUR: "hour", DAY: "day", WEEK: "week"}.get(mitigation.period, clock(mitigation.period))
     if min(sides) < SIDE:
         before, later = (count(side, name) for side in sides)
         near = f", with no change of a labeler in them ({series([jump.text for jump in bounds])})" if bounds else ""

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 
 from withstand.core import Json
 from withstand.core.text import count, decimals, percent, whole
-from withstand.monitor.audit.frame import MONDAY, WEEK, Part
+from withstand.monitor.audit.frame import Part
 from withstand.monitor.audit.records import TWICE, items_of, opinions_of
 from withstand.monitor.prevalence.data import Evidence, Series, between_people, cells, evidence, parts_of, violated
 from withstand.monitor.prevalence.estimate import (
@@ -18,6 +17,7 @@ from withstand.monitor.prevalence.estimate import (
     rogan_gladen,
 )
 from withstand.monitor.section import Chart, Context, Line, Mark, Section, State
+from withstand.redteam.dates import MONDAY, WEEK, day_of
 from withstand.report.table import Column, Table
 from withstand.stats.agreement import Corrected, kappa
 
@@ -260,7 +260,7 @@ def _weeks(measured: Sequence[Answer]) -> Table:
 
 def day(week: int) -> str:
     """The date on which a week begins."""
-    return datetime.fromtimestamp(week * WEEK + MONDAY, UTC).date().isoformat()
+    return day_of(week * WEEK + MONDAY)
 
 
 def _charts(measured: Sequence[Answer]) -> list[Chart]:

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from withstand.core import Json, StoreError, from_json, to_json
 from withstand.core.shape import misfit
 from withstand.monitor.report.plot import thin
 from withstand.monitor.report.shown import Answer, Report, without_texts
+from withstand.redteam.dates import second_of
 from withstand.store.revisions import Record, append, newest
 from withstand.store.store import Store
 
@@ -29,7 +29,7 @@ def keep(store: Store, report: Report, every: float = 0) -> bool:
         near = 0 <= report.end - last.end < every
         if near and {**_states(last)} == {**_states(report)}:
             return False
-    record_id = f"{report.name} {datetime.fromtimestamp(report.end, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    record_id = f"{report.name} {second_of(report.end)}"
     append(store, KIND, record_id, report.name, report.end, stored)
     return True
 

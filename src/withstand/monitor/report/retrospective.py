@@ -2,20 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from withstand.core import Json
 from withstand.core.taxonomy import UNCOVERED
 from withstand.core.text import clock, count
 from withstand.monitor.alerts.records import Alert, find, history
 from withstand.monitor.report.record import latest
-from withstand.monitor.series.panel import HOUR
 from withstand.monitor.traffic import Traffic
+from withstand.redteam.dates import HOUR, WEEK, second_of
 from withstand.redteam.policy.records import Category
 from withstand.store.store import Store
-
-BEFORE = 7 * 86_400.0
-"""Seconds before an alert from which marks of its charts are on the timeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +35,10 @@ def incident_values(
     category = alert.series.category or UNCOVERED
     hours = flagged(traffic, alert) if traffic else []
     values: dict[str, Json] = {
-        "opened": iso(max(alert.at, alert.start)), "first_event": iso(alert.start), "detected_by": "monitor",
-        "category": category, "policy_version": alert.policy, "requests": round(alert.observed),
-        "timeline": [{"ts": iso(ts), "what": what} for ts, what in timeline(store, alert, hours)],
+        "opened": second_of(max(alert.at, alert.start)), "first_event": second_of(alert.start),
+        "detected_by": "monitor", "category": category, "policy_version": alert.policy,
+        "requests": round(alert.observed),
+        "timeline": [{"ts": second_of(ts), "what": what} for ts, what in timeline(store, alert, hours)],
     }  # fmt: skip
     if alert.accounts:
         values["actors"] = alert.accounts
@@ -72,7 +69,7 @@ def timeline(store: Store, alert: Alert, hours: list[Flagged]) -> list[tuple[flo
     report = latest(store, alert.monitor)
     if report is not None:
         marks = {(mark.ts, mark.text) for answer in report.answers for chart in answer.charts for mark in chart.marks}
-        rows += [(ts, text) for ts, text in marks if alert.start - BEFORE <= ts <= alert.end]
+        rows += [(ts, text) for ts, text in marks if alert.start - WEEK <= ts <= alert.end]
     state = "open"
     for past in history(store, alert.id):
         if past.decided is not None and past.state != state:
@@ -99,8 +96,3 @@ def _query(alert: Alert, what: str, group: str = "") -> tuple[str, list[Json]]:
 def _numbers(alert: Alert) -> str:
     usual = "" if alert.expected is None else f", usual are {alert.expected:.2g}"
     return f"{alert.observed:,.4g} {alert.series.title}{usual}"
-
-
-def iso(ts: float) -> str:
-    """A moment to the second, in ISO 8601."""
-    return f"{datetime.fromtimestamp(ts, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -2,6 +2,7 @@
 
 from withstand.core import Behavior, SpecError, TestCase, WithstandError
 from withstand.redteam.console.state import Context, value_of
+from withstand.redteam.dates import DAY
 from withstand.redteam.findings.triage import SEVERE
 from withstand.redteam.plan.records import Plan
 from withstand.registry import find
@@ -10,7 +11,6 @@ from withstand.store.attempts import Attempt
 from withstand.store.revisions import events
 from withstand.store.store import Store
 
-DAY = 86_400.0
 """Seconds."""
 
 

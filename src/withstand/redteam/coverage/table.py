@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import gmtime, strftime
 from typing import Any
 
 from withstand.core import Json, to_json
@@ -12,7 +11,7 @@ from withstand.core.text import count, tidy
 from withstand.redteam.coverage.cell import Inside
 from withstand.redteam.coverage.cells import STATES, Axis, Cell, Coverage, State, merged_state
 from withstand.redteam.coverage.numbers import Balance, Share, balance, pairwise, suggest, weighted, weighted_by
-from withstand.redteam.dates import day_of
+from withstand.redteam.dates import day_of, second_of
 from withstand.redteam.harms.kinds import Discovery
 from withstand.redteam.harms.tables import discovered
 from withstand.redteam.plan.records import Plan
@@ -237,7 +236,7 @@ def _csv_rows(of: Coverage, names: Sequence[str]) -> Iterator[Mapping[str, Any]]
             "attempts": tally.attempts, "inputs": tally.inputs, "fresh": tally.fresh, "testers": len(tally.testers),
             "minutes": tidy(round(tally.minutes, 1)), "unsure": tally.unsure, "findings": tally.findings,
             "confirmed": tally.confirmed,
-            "last": "" if tally.last is None else strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(tally.last)),
+            "last": "" if tally.last is None else second_of(tally.last),
         }  # fmt: skip
 
 

@@ -5,7 +5,6 @@ category `uncovered` is from OpenAI's "Lessons learned on language model safety 
 names must still be a label.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Literal, TypeAlias
 from withstand.core import Json, SpecError, did_you_mean, digest
 from withstand.core.frameworks import full, is_impact
 from withstand.core.taxonomy import UNCOVERED
-from withstand.redteam.dates import day
+from withstand.redteam.dates import day, length_of
 from withstand.redteam.tables import Problems, check_names, read_tables, record_of, records_of
 from withstand.registry.grammar import to_toml
 
@@ -282,7 +281,7 @@ def _suites(problems: Problems, entries: Json) -> tuple[SuiteMap, ...]:
 def _wrong(category: Category, categories: Mapping[str, Category]) -> Iterator[tuple[str, str, str]]:
     """Key, message and hint of what does not fit together in a category."""
     may = MAY_UNLOCK[category.tier]
-    if category.alert and not re.fullmatch(r"[1-9]\d*[smhd]", category.alert.window):
+    if category.alert and not length_of(category.alert.window):
         yield "alert, window", f"{category.alert.window!r} is no span of time", "write 30m, 1h or 7d"
     if not 0 <= category.severity <= 4:
         yield "severity", f"it is {category.severity}", "write 0 (none) to 4 (critical)"
