@@ -9,6 +9,7 @@ from withstand.monitor.alerts import records
 from withstand.monitor.alerts.section import section
 from withstand.monitor.intake.retention import expire
 from withstand.monitor.series.panel import marks, read_panel
+from withstand.monitor.series.section import section as trend
 from withstand.monitor.traffic import Traffic
 
 DAYS = 30
@@ -105,3 +106,23 @@ def test_retention_changes_no_alert_and_an_outage_is_no_calm(tmp_path):
     assert (silent.state, "none has labeled the last day" in silent.answer) == ("unknown", True)
     assert after.value["alerts"] == before.value["alerts"]
     assert "Quarters of an hour are unknown" in after.answer
+
+
+def test_a_labeler_that_died_and_flags_from_the_first_day_on_are_no_calm(tmp_path):
+    """One labels nothing from day 22 on, one says zero of everything, and what is always there never rises."""
+    rng = np.random.default_rng(9)
+    volume, late = weekly(DAYS, 20, rng), np.arange(DAYS)[:, None] >= 22
+    spam, insult = np.where(late, 0, weekly(DAYS, 2, rng)), np.where(late, -1, weekly(DAYS, 2, rng))
+    secret = ("secret", "prompt", "sauce", "1")
+    with Traffic(tmp_path / "monitor") as traffic:
+        fill(traffic, volume, {SPAM: spam, OLD: insult, secret: volume // 4})
+        context = context_of(tmp_path, traffic)
+        with context.store:
+            shown, alerts = trend(context), section(context)
+    since = "2026-03-27"
+    assert shown.state == "note"
+    assert "Below their usual range: spam in the prompt (words)." in shown.answer
+    assert f"Unknown is insult in the completion (rude) since {since}: it labels nothing" in shown.answer
+    assert "Much is flagged, also where it is usual: secret in the prompt (sauce) 23%" in shown.answer
+    assert "Nothing was looked for in insult in the completion (rude) since" in alerts.answer
+    assert alerts.state != "calm"

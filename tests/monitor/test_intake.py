@@ -220,3 +220,20 @@ def test_each_line_of_a_mangled_log_is_an_exchange_or_counted(tmp_path):
     listed = {line for (line,) in rows(tmp_path, "SELECT line FROM problem")}
     kept = {line for (line,) in rows(tmp_path, "SELECT line FROM exchange")}
     assert listed | kept == set(range(1, 151))  # each by its number
+
+
+def test_hours_without_a_line_are_no_calm_hours(tmp_path):
+    """A logger that was dead, all blocked, and no answer: said, and nothing to be calm about. Nights are no gap."""
+    every = [exchange(number, ts=START + 600 * number) for number in range(4 * 144)]
+    day = [line for line in every if (line["ts"] - START) % 86_400 < 12 * 3_600]
+    assert run(job(tmp_path, write(tmp_path / "a.jsonl", day)))["happened"].state == "calm"
+    (tmp_path / "monitor").rename(tmp_path / "nights")
+    dead = [line for line in every if not START + 216_000 <= line["ts"] < START + 250_000]
+    seen = run(job(tmp_path, write(tmp_path / "b.jsonl", dead)))["happened"]
+    assert seen.state == "note"
+    assert "No exchange is there from 2026-02-27 19:00 UTC to 2026-02-28 03:00 UTC, where 48 are usual" in seen.answer
+    (tmp_path / "monitor").rename(tmp_path / "dead")
+    mute = [{**line, "completion": None, "blocked": True} for line in every]
+    seen = run(job(tmp_path, write(tmp_path / "c.jsonl", mute)))["happened"]
+    assert seen.state == "note"
+    assert "100% were blocked. 100% have no answer" in seen.answer

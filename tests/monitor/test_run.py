@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -50,6 +51,11 @@ def test_retention_deletes_texts_and_rows_and_keeps_counts(tmp_path):
     value = seen["happened"].value
     assert (value["exchanges"], value["kept"], value["deleted"]) == (40, 13, 27)
     assert "only counts are kept" in seen["happened"].answer
+    assert value["never_looked_at"] == 0  # the first run looked at them
+    late = replace(job(tmp_path, log, settings=screened(tmp_path, retention_days=3)), folder=tmp_path / "late")
+    seen = run(late)["happened"]
+    assert (seen.value["never_looked_at"], seen.state) == (27, "note")
+    assert "27 of these were too old when they were read" in seen.answer
     assert {view: rows(tmp_path, query) for view, query in TOTALS.items()} == everything
     for table in ("exchange", "seen", "skeleton"):
         assert rows(tmp_path, f"SELECT count(*) FROM {table}") == [(13 if table != "skeleton" else 1,)]

@@ -18,7 +18,7 @@ from withstand.monitor.effects.section import section as effects
 from withstand.monitor.intake.columns import Recipe
 from withstand.monitor.intake.happened import section as happened
 from withstand.monitor.intake.read import Unchanged, read
-from withstand.monitor.intake.retention import expire
+from withstand.monitor.intake.retention import expire, looked_at
 from withstand.monitor.intake.rules import note_rules
 from withstand.monitor.intake.salt import Hasher, check_salt, salt_of
 from withstand.monitor.intake.workers import Workers
@@ -152,6 +152,7 @@ def _look(job: Job, traffic: Traffic, store: Store, say: Callable[[str], None], 
         for line in step(context):
             say(line)
     seen = sections(context)
+    looked_at(traffic)
     publish(context, seen, apart)
     return seen
 

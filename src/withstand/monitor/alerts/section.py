@@ -11,7 +11,7 @@ from withstand.monitor.alerts.policy_rules import MONTH, PolicyRule
 from withstand.monitor.alerts.records import ENOUGH, POOR, Alert, Precision, precisions
 from withstand.monitor.alerts.watch import Watched, watch
 from withstand.monitor.section import Context, Section, State
-from withstand.monitor.series.panel import Name, Panel
+from withstand.monitor.series.panel import Name, Panel, silent
 from withstand.report.table import Column, Table
 from withstand.stats.counts import FEWEST_DAYS
 
@@ -42,7 +42,7 @@ def _state(watched: Watched, pending: Sequence[Alert], new: Sequence[str]) -> St
     if pending:
         return "note"
     flags = any(name.kind == "category" for name in _alive(watched.panel))
-    return "calm" if flags and not new else "unknown"
+    return "calm" if flags and not new and not silent(watched.panel) else "unknown"
 
 
 def _alive(panel: Panel) -> list[Name]:
@@ -79,6 +79,9 @@ def _answer(context: Context, watched: Watched, pending: Sequence[Alert], new: S
         text += (
             f" Unknown is what is usual for {listed}: {'its' if len(new) == 1 else 'their'} past is under two weeks."
         )
+    if dumb := silent(panel):
+        listed = ", ".join(f"{name.title} since {when(since)[:10]}" for name, since in dumb[:4])
+        text += f" Nothing was looked for in {listed}: it labels nothing any more."
     return text
 
 

@@ -29,7 +29,7 @@ NOTE = (
 def templates(context: Context) -> Section:
     """The section: which templates are coordinated, and what else is sent in bulk."""
     result = templates_of(context.traffic)
-    if not result.exchanges:
+    if not result.exchanges or not result.kept:
         return Section(ID, QUESTION, "Unknown: no exchange has a prompt that could be compared.", "unknown")
     coordinated = result.coordinated
     answer = f"{_answer(coordinated)} {_read(result)}"

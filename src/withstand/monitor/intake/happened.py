@@ -19,6 +19,8 @@ LINES = 5
 """Line numbers of a problem that are shown."""
 BAD = 0.05
 """Share of lines lost from which on every figure is in doubt."""
+MISSING = 20
+"""Exchanges that are usually there in hours without one, from which on the log may be missing."""
 QUESTION = "What happened?"
 
 
@@ -35,7 +37,10 @@ def section(context: Context) -> Section:
     facts = _facts(context, span)
     shares = _shares(context)
     share = lost / max(logs["lines"], 1)
-    odd = lost or facts["outside"]["exchanges"] or facts["not_screened"]
+    odd = (
+        lost or facts["outside"]["exchanges"] or facts["not_screened"] or facts["silences"] or facts["never_looked_at"]
+        or _mostly(facts)
+    )  # fmt: skip
     state: State = "alarm" if share > BAD else "note" if odd else "calm"
     return Section(
         "happened", QUESTION, _answer(facts, logs, problems, lost), state,
@@ -54,9 +59,9 @@ def _facts(context: Context, span: tuple[float, float]) -> dict[str, Json]:
         """SELECT count(DISTINCT account) FILTER (account <> ''), sum(exchanges) FILTER (account = ''), min(first)
         FROM account_day"""
     )
-    [(kept, bare, outside)] = traffic.rows(
-        """SELECT count(*), count(*) FILTER (prompt IS NULL AND completion IS NULL), count(*) FILTER (ts < ? OR ts > ?)
-        FROM exchange""",
+    [(kept, bare, outside, mute)] = traffic.rows(
+        """SELECT count(*), count(*) FILTER (prompt IS NULL AND completion IS NULL), count(*) FILTER (ts < ? OR ts > ?),
+            count(*) FILTER (coalesce(completion_chars, 0) = 0) FROM exchange""",
         [begin, end],
     )
     strays = traffic.rows(
@@ -72,15 +77,37 @@ def _facts(context: Context, span: tuple[float, float]) -> dict[str, Json]:
     return {
         "exchanges": int(exchanges), "begin": min(begin, first) if deleted else begin, "end": end,
         "hours": hours, "accounts": accounts, "without_account": int(nobody or 0),
-        "refused": int(refused), "blocked": int(blocked), "kept": kept, "without_text": bare, "deleted": deleted,
+        "refused": int(refused), "blocked": int(blocked), "kept": kept, "without_text": bare, "without_answer": mute,
+        "deleted": deleted, "never_looked_at": int(traffic.fact("never_looked_at", "0")),
         "kept_from": float(kept_from) if kept_from else None,
         "outside": {
             "exchanges": outside,
             "first": [{"log": name, "line": line, "ts": ts} for name, line, ts in strays],
         },
         "not_screened": unseen(traffic),
+        "silences": _silences(context, span),
         "policy": context.policy.label, "labels_of_the_log": [version.strip() for (version,) in versions],
     }  # fmt: skip
+
+
+def _silences(context: Context, span: tuple[float, float]) -> list[dict[str, Json]]:
+    """Hours side by side without an exchange, where at this time of the day (of the week, in three weeks or more) there
+    are usually `MISSING` together: a service that rests at night or on Sundays is no gap."""
+    import numpy as np
+
+    first, last = (int(end // 3600) for end in span)
+    grid, counts = range(first, last + 1), np.zeros(last + 1 - first)
+    query = "SELECT hour, sum(exchanges) FROM hour_total WHERE hour BETWEEN ? AND ? GROUP BY hour"
+    for hour, exchanges in context.traffic.rows(query, [first, last]):
+        counts[hour - first] = float(exchanges)
+    period = 168 if len(grid) >= 3 * 168 else 24
+    usual = np.array([np.median(counts[at % period :: period]) for at in range(len(counts))])
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], counts == 0, [0]))))
+    return [
+        {"begin": grid[begin] * 3600.0, "end": (first + end) * 3600.0, "usual": round(float(usual[begin:end].sum()))}
+        for begin, end in edges.reshape(-1, 2).tolist()
+        if usual[begin:end].sum() >= MISSING
+    ]
 
 
 def _shares(context: Context) -> dict[str, Json]:
@@ -137,9 +164,28 @@ def _answer(facts: dict[str, Any], logs: dict[str, Any], problems: list[dict[str
     if facts["not_screened"]:
         most, names = max(facts["not_screened"].values()), series(list(facts["not_screened"]))
         text += f" {count(most, 'exchange')} were read before {names} screened: no rate of theirs is of these."
+    if gaps := facts["silences"]:
+        longest = max(gaps, key=lambda gap: gap["usual"])
+        more = f" and in {count(len(gaps) - 1, 'more span')}" if len(gaps) > 1 else ""
+        text += f" No exchange is there from {_time(longest['begin'])} to {_time(longest['end'])}{more}, where"
+        text += f" {longest['usual']:,} are usual: a log is missing, or the service was down."
+    text += "".join(f" {percent(share)} {what}." for what, share in _mostly(facts).items())
     if facts["deleted"]:
         text += f" Of {whole(facts['deleted'])} only counts are kept: they are before {_time(facts['kept_from'])}."
+    if facts["never_looked_at"]:
+        text += f" {whole(facts['unseen'])} of these were too old when they were read: no account, wording, cluster or"
+        text += " template was looked for in them."
     return text
+
+
+def _mostly(facts: dict[str, Any]) -> dict[str, float]:
+    """What holds for half of the exchanges or more, and leaves little to look at: what, and for which share."""
+    shares = {
+        "were blocked": facts["blocked"] / max(facts["exchanges"], 1),
+        "have no answer, so that nothing is known of what the model said": facts["without_answer"]
+        / max(facts["kept"], 1),
+    }
+    return {what: share for what, share in shares.items() if share >= 0.5}
 
 
 def _advice(problems: list[dict[str, Any]], share: float) -> list[str]:

@@ -50,6 +50,8 @@ def expire(traffic: Traffic, now: float, days: int) -> Expired | None:
         return None
     if doubt := _few(traffic, before, days):
         return Expired(exchanges, texts, days, doubt)
+    last = int(traffic.fact("looked_at", "0"))
+    [(unseen,)] = traffic.rows("SELECT count(*) FROM exchange WHERE ts < ? AND seq > ?", [before, last])
     with traffic.transaction():
         execute = traffic.database.execute
         for table, query in COUNTS.items():
@@ -60,10 +62,18 @@ def expire(traffic: Traffic, now: float, days: int) -> Expired | None:
         execute(f"DELETE FROM exchange WHERE ts < {before:.0f}")
         execute("DELETE FROM skeleton WHERE hash NOT IN (SELECT skeleton FROM exchange)")
         traffic.set_fact("kept_from", f"{before:.0f}")
+        traffic.set_fact("never_looked_at", str(int(traffic.fact("never_looked_at", "0")) + unseen))
     if before - float(traffic.fact("rewritten", "0")) >= DAY:
         traffic.rewrite()
         traffic.set_fact("rewritten", f"{before:.0f}")
     return Expired(exchanges, texts, days)
+
+
+def looked_at(traffic: Traffic) -> None:
+    """Note that all exchanges at hand were looked at: what is deleted before that was only counted."""
+    [(last,)] = traffic.rows("SELECT max(seq) FROM exchange")
+    if last is not None:
+        traffic.set_fact("looked_at", str(last))
 
 
 def _few(traffic: Traffic, before: float, days: int) -> int:

@@ -21,6 +21,8 @@ OUTAGE = 5
 """An hour without an exchange, where there are usually so many or more, is an outage: it says nothing."""
 BLIND = 3
 """From so many hours of an outage on, a day says nothing."""
+FEW = 5
+"""A day on which a labeler would usually say at least so much of the traffic, and says nothing, is none of its days."""
 Kind: TypeAlias = Literal["category", "refused", "volume", "tokens", "mix", "text"]
 Booleans: TypeAlias = npt.NDArray[np.bool_]
 
@@ -59,7 +61,8 @@ class Panel:
     """Series side by side, on their last axis.
 
     first: day of the first row, in days since 1970.   hours: counts, days x 24 x series; the last day may not be over.
-    alive: days x series, whether a series covers the day: not where its version begins or gives way to the next.
+    alive: days x series, whether a series covers the day: not where its version begins or gives way to the next, nor
+    where its labeler says nothing of traffic that is there.
     sees: days x 24, False in an outage.   quarters: counts of the days from `first_quarter` on, days x 96 x series.
     tokens: of an account that was active on the day, on average; NaN for none.   now: seconds, the end of the
     traffic.   struck: hours of confirmed incidents.
@@ -120,9 +123,11 @@ def read_panel(context: Context) -> Panel | None:
     columns: list[Floats] = []
     lives: list[tuple[float, float]] = []
     names: list[Name] = []
-    for name, counts, life in _labels(traffic, grid, context.now):
+    said: list[Floats] = []
+    for name, counts, labeled, life in _labels(traffic, grid, context.now):
         names.append(name)
         columns.append(counts)
+        said.append(labeled)
         lives.append(life)
     totals = traffic.columns(
         "SELECT hour, sum(exchanges)::DOUBLE AS volume, sum(refused)::DOUBLE AS refused FROM hour_total "
@@ -137,6 +142,9 @@ def read_panel(context: Context) -> Panel | None:
     hours = np.stack(columns, axis=-1).reshape(days, 24, -1)
     start = np.arange(first, first + days)[:, None] * DAY
     alive = np.stack([(start >= begin) & (start < end) for begin, end in lives], axis=-1)[:, 0, :]
+    for at, labeled in enumerate(said):
+        if (labeled > columns[at]).any():  # else it says nothing of what it does not flag
+            alive[:, at] &= _speaks(labeled.reshape(days, 24).sum(axis=1), hours[:, :, -1].sum(axis=1), alive[:, at])
     first_quarter, quarters = _quarters(traffic, names, first, days)
     return Panel(
         first, tuple(names), hours, alive, _sees(hours[:, :, -1]), _tokens(traffic, first, days), context.now,
@@ -156,8 +164,33 @@ def marks(panel: Panel) -> list[Mark]:
     return sorted(set(listed), key=lambda mark: (mark.ts, mark.text))
 
 
-def _labels(traffic: Traffic, grid: tuple[int, int], now: float) -> Sequence[tuple[Name, Floats, tuple[float, float]]]:
-    """Each labeler's flags by hour, and from when to when it labeled. Audits are no part of a series."""
+def silent(panel: Panel) -> list[tuple[Name, float]]:
+    """The labelers that say nothing of the last day that is over, and since when, with no newer version in their place:
+    their flags are unknown from then on, and not none."""
+    if not panel.over:
+        return []
+    listed, last = [], panel.over - 1
+    for at, name in enumerate(panel.names):
+        spoke = np.flatnonzero(panel.alive[:, at])
+        same = [n == name or (n.category, n.side, n.labeler) != (name.category, name.side, name.labeler)
+                for n in panel.names]  # fmt: skip
+        newer = any(panel.alive[-1, place] for place, own in enumerate(same) if not own)
+        if name.labeler and len(spoke) and spoke[-1] < last and not newer:
+            listed.append((name, panel.at(int(spoke[-1]) + 1)))
+    return listed
+
+
+def _speaks(labeled: Floats, volume: Floats, alive: Booleans) -> Booleans:
+    """The days of which a labeler says something, or would usually say next to nothing."""
+    told = alive & (labeled > 0)
+    usual = float(np.median(labeled[told] / np.maximum(volume[told], labeled[told]))) if told.any() else 0.0
+    return np.asarray((labeled > 0) | (usual * volume < FEW))
+
+
+def _labels(
+    traffic: Traffic, grid: tuple[int, int], now: float
+) -> Sequence[tuple[Name, Floats, Floats, tuple[float, float]]]:
+    """Each labeler's flags and labels by hour, and from when to when it labeled. Audits are no part of a series."""
     rows = traffic.columns(
         """SELECT category, side, labeler, version, hour, sum(flagged)::DOUBLE AS flagged,
             sum(labeled)::DOUBLE AS labeled FROM hour_label
@@ -173,9 +206,10 @@ def _labels(traffic: Traffic, grid: tuple[int, int], now: float) -> Sequence[tup
         begun, ended = ends[key]
         newer = any(rival[:3] == key[:3] and ends[rival][1] > ended for rival in ends)
         # who labels what it does not flag too, and has said nothing for two days, labels no more: 0 flags are not calm
-        silent = ended * HOUR < now - 2 * DAY and bool((rows["labeled"][places] > rows["flagged"][places]).any())
-        life = (begun * HOUR, ended * HOUR - DAY if newer or silent else now)
-        listed.append((Name("category", *key), _placed(rows["hour"][places], rows["flagged"][places], grid), life))
+        flags, labels = (_placed(rows["hour"][places], rows[kind][places], grid) for kind in ("flagged", "labeled"))
+        dead = ended * HOUR < now - 2 * DAY and bool((labels > flags).any())
+        life = (begun * HOUR, ended * HOUR - DAY if newer or dead else now)
+        listed.append((Name("category", *key), flags, labels, life))
     return listed
 
 

@@ -1,19 +1,19 @@
 """The section "is it getting worse": series by day against what is usual, marked where counts do not compare."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from withstand.core import Json
-from withstand.core.text import count, decimals
+from withstand.core.text import count, decimals, percent
 from withstand.monitor.alerts import records
 from withstand.monitor.alerts.budget import budget_of
 from withstand.monitor.alerts.rise import Scores, daily_scores, rises, whitened
 from withstand.monitor.alerts.section import when
 from withstand.monitor.alerts.watch import without_incidents
 from withstand.monitor.section import Chart, Context, Line, Mark, Section, State
-from withstand.monitor.series.panel import DAY, Name, Panel, marks, read_panel
+from withstand.monitor.series.panel import DAY, Name, Panel, marks, read_panel, silent
 from withstand.report.table import Column, Table
 from withstand.stats import cusum
 from withstand.stats.counts import rate_ratio
@@ -57,18 +57,22 @@ def section(context: Context) -> Section:
     }
     trends = [trend for at in range(len(scores.names)) if (trend := _trend(panel, scores, at, risen)) is not None]
     rising = [trend for trend in trends if trend.risen is not None]
-    high = [trend for trend in trends if trend.state == "above usual"]
+    odd = {word: [trend for trend in trends if trend.state == word] for word in ("above usual", "below usual")}
+    dumb, high = silent(panel), often(panel, context.settings.accounts.rate)
     past = [trend for trend in trends if trend.level is not None]
+    noted = [*odd["above usual"], *odd["below usual"], *dumb, *high]
     whole = len(past) == len(trends) and any(trend.name.kind == "category" for trend in past)
-    state: State = "alarm" if rising else "note" if high else "calm" if whole else "unknown"
+    state: State = "alarm" if rising else "note" if noted else "calm" if whole else "unknown"
     advice = tuple(
         f"{trend.name.title}: read flagged exchanges since {when(trend.risen)[:10]}; compare them with those before"
         for trend in rising
-    )
+    ) + tuple(f"{name.title}: see why it labels nothing since {when(since)[:10]}" for name, since in dumb)
+    if odd["below usual"]:
+        advice += ("Below usual: see that the log is whole and the labeler works, before you take it for good news",)
     return Section(
         "trend",
         QUESTION,
-        _answer(trends, rising, high, past),
+        _answer(trends, rising, odd, past) + _unasked(dumb, high),
         state,
         [_table(trends)],
         _charts(context, panel, scores),
@@ -102,7 +106,34 @@ def _trend(panel: Panel, scores: Scores, at: int, risen: dict[Name, tuple[float,
     return Trend(name, value, usual, times, level, begun, since, "rising" if begun is not None else word)
 
 
-def _answer(trends: Sequence[Trend], rising: Sequence[Trend], high: Sequence[Trend], past: Sequence[Trend]) -> str:
+def often(panel: Panel, borne: float) -> list[tuple[Name, float]]:
+    """Series whose flags are a larger share of the last week's exchanges than is borne of one account: what was there
+    from the beginning never rises."""
+    week = panel.hours[max(0, panel.over - WEEK) : panel.over].sum(axis=(0, 1))
+    volume = max(1.0, float(week[panel.names.index(Name("volume"))]))
+    shares = [float(flags) / volume for flags in week]
+    return [
+        (name, share)
+        for name, share in zip(panel.names, shares, strict=True)
+        if name.kind == "category" and share > borne
+    ]
+
+
+def _unasked(dumb: Sequence[tuple[Name, float]], high: Sequence[tuple[Name, float]]) -> str:
+    """What no comparison with the past can show."""
+    text = ""
+    if dumb:
+        listed = ", ".join(f"{name.title} since {when(since)[:10]}" for name, since in dumb[:3])
+        text += f" Unknown is {listed}: it labels nothing, which is no calm."
+    if high:
+        listed = ", ".join(f"{name.title} {percent(share)}" for name, share in high[:3])
+        text += f" Much is flagged, also where it is usual: {listed} of the last week's exchanges."
+    return text
+
+
+def _answer(
+    trends: Sequence[Trend], rising: Sequence[Trend], odd: Mapping[str, Sequence[Trend]], past: Sequence[Trend]
+) -> str:
     if not past:
         return "Unknown: no series has a past of two weeks yet."
     text = f"{len(rising)} of {len(past)} series with a past of two weeks rise, within the budget of false alarms"
@@ -113,8 +144,9 @@ def _answer(trends: Sequence[Trend], rising: Sequence[Trend], high: Sequence[Tre
                 f", {trend.times[0]:.2f} times usual ({trend.times[1]:.2f} to {trend.times[2]:.2f}) in the last week"
             )
     text += "."
-    if high:
-        text += f" Above their usual range, without that: {', '.join(trend.name.title for trend in high[:3])}."
+    for word, listed in odd.items():
+        if listed:
+            text += f" {word.split()[0].title()} their usual range: {', '.join(one.name.title for one in listed[:3])}."
     if not any(trend.name.kind == "category" for trend in trends):
         text += " Unknown is what screeners would flag: none has labeled the last day."
     if len(past) < len(trends):
