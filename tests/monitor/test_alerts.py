@@ -119,7 +119,7 @@ def test_a_labeler_that_died_and_flags_from_the_first_day_on_are_no_calm(tmp_pat
         context = context_of(tmp_path, traffic)
         with context.store:
             shown, alerts = trend(context), section(context)
-    since = "2026-03-27"
+    since = "2026-03-26"  # the last day that it was seen to label is not known to be whole
     assert shown.state == "note"
     assert "Below their usual range: spam in the prompt (words)." in shown.answer
     assert f"Unknown is insult in the completion (rude) since {since}: it labels nothing" in shown.answer

@@ -110,12 +110,26 @@ def test_labels_of_a_log_are_of_the_policys_categories_where_it_maps_to_them(tmp
     ]
     assert kinds(seen)["unknown category", "kept"] == 1
     assert "Map the categories" in " ".join(seen["happened"].advice)
+    personal = {"to ann@soup.example": 1, "spam": 0.9}
+    names = {
+        "labeler": "by ann@soup.example",
+        "labeler_version": "key sk-0123456789abcdef01",
+        "policy_version": "+49 30 1234567",
+    }
+    run(job(tmp_path, write(tmp_path / "p.jsonl", [exchange(2, labels=personal, **names)])))
+    assert rows(
+        tmp_path, "SELECT DISTINCT category, labeler, version FROM label WHERE labeler <> 'filter' ORDER BY ALL"
+    ) == [
+        ("spam", "by [mail]", "key [key], policy [phone]"),
+        ("to [mail]", "by [mail]", "key [key], policy [phone]"),
+    ]
+    assert rows(tmp_path, "SELECT count(*) FROM problem WHERE why LIKE '%soup.example%'") == [(0,)]
     again = write(tmp_path / "b.jsonl", [exchange(2, labels={"spam": 0.7}, labeler="later"), exchange(2), exchange(1)])
     run(job(tmp_path, again))  # a log that was labeled later: no exchange is new, its labels are
     assert rows(tmp_path, "SELECT seq, score FROM label WHERE labeler = 'later'") == [(2, 0.7)]
     assert rows(tmp_path, "SELECT count(*) FROM exchange") == [(3,)]
     run(job(tmp_path, write(tmp_path / "c.jsonl", [exchange(2, labels={"spam": 0.7}, labeler="later")])))
-    assert rows(tmp_path, "SELECT count(*) FROM label") == [(4,)]
+    assert rows(tmp_path, "SELECT count(*) FROM label") == [(6,)]
 
 
 def test_wrong_clocks_are_counted_and_move_neither_the_series_nor_its_end(tmp_path):

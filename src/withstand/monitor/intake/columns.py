@@ -146,15 +146,16 @@ class Maker:
 
     def _own_labels(self, result: Columns, row: int, item: Exchange) -> None:
         """The labels that came with the log, in the policy's categories where it maps to them."""
-        labeler = item.labeler or LOG
+        labeler = _shown_name(item.labeler) or LOG
         version = ", ".join(
             filter(None, (item.labeler_version, f"policy {item.policy_version}" if item.policy_version else ""))
         )
+        version = _shown_name(version)
         highest: dict[str, float] = {}
         for name, score in item.labels.items():
             category = self.categories.get(plain_name(name))
             if category is None:
-                category = name[:100]
+                category = _shown_name(name[:100])
                 result.problem(item.line, "unknown category", f"the policy has no {category!r}; it is kept as it is")
             if isinstance(score, int | float) and math.isfinite(score) and 0 <= score <= 1:
                 highest[category] = max(highest.get(category, 0.0), float(score))

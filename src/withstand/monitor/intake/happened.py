@@ -173,8 +173,8 @@ def _answer(facts: dict[str, Any], logs: dict[str, Any], problems: list[dict[str
     if facts["deleted"]:
         text += f" Of {whole(facts['deleted'])} only counts are kept: they are before {_time(facts['kept_from'])}."
     if facts["never_looked_at"]:
-        text += f" {whole(facts['unseen'])} of these were too old when they were read: no account, wording, cluster or"
-        text += " template was looked for in them."
+        text += f" {whole(facts['never_looked_at'])} of these were too old when they were read: no account, wording,"
+        text += " cluster or template was looked for in them."
     return text
 
 

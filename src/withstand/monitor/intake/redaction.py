@@ -35,6 +35,8 @@ IPV6 = re.compile(r"(?<![\w:])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:]
 IBAN = re.compile(r"\b[A-Z]{2}\d\d(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
 DIGITS = re.compile(r"\d(?:[ ()/.-]{0,2}\d){6,}+")
 """Seven digits or more, as phones and cards are written."""
+ABROAD = re.compile(r"(?<!\w)\+\d(?:[ ()/.-]{0,2}\d){7,}+")
+"""A phone number with the code of its country: no version of a model begins so."""
 DAY = re.compile(r"(?:(?:19|20)\d\d[-/.]?[01]\d[-/.]?[0-3]\d|[0-3]?\d[-/.][01]?\d[-/.](?:19|20)\d\d)(?: \d{1,4})?")
 """A day, perhaps with an hour behind it."""
 SOCIAL = re.compile(r"\d{3}-\d\d-\d{4}")
@@ -71,8 +73,10 @@ def redact(text: str) -> str:
 def redact_name(name: str) -> str:
     """An id, or the name of a model or an application, without what is personal in it. Its figures are the name's."""
     if "@" in name or "=" in name:
-        return PARAMETER.sub(r"\1[key]", MAIL.sub("[mail]", CREDENTIALS.sub("[credentials]", name)))
-    return name
+        name = PARAMETER.sub(r"\1[key]", MAIL.sub("[mail]", CREDENTIALS.sub("[credentials]", name)))
+    if "+" in name:
+        name = ABROAD.sub("[phone]", name)
+    return KEY.sub("[key]", name) if RUN.search(name) else name
 
 
 def _figures(text: str) -> int:
