@@ -123,11 +123,11 @@ def read_panel(context: Context) -> Panel | None:
     columns: list[Floats] = []
     lives: list[tuple[float, float]] = []
     names: list[Name] = []
-    said: list[Floats] = []
+    labels: list[Floats] = []
     for name, counts, labeled, life in _labels(traffic, grid, context.now):
         names.append(name)
         columns.append(counts)
-        said.append(labeled)
+        labels.append(labeled)
         lives.append(life)
     totals = traffic.columns(
         "SELECT hour, sum(exchanges)::DOUBLE AS volume, sum(refused)::DOUBLE AS refused FROM hour_total "
@@ -142,7 +142,7 @@ def read_panel(context: Context) -> Panel | None:
     hours = np.stack(columns, axis=-1).reshape(days, 24, -1)
     start = np.arange(first, first + days)[:, None] * DAY
     alive = np.stack([(start >= begin) & (start < end) for begin, end in lives], axis=-1)[:, 0, :]
-    for at, labeled in enumerate(said):
+    for at, labeled in enumerate(labels):
         if (labeled > columns[at]).any():  # else it says nothing of what it does not flag
             alive[:, at] &= _speaks(labeled.reshape(days, 24).sum(axis=1), hours[:, :, -1].sum(axis=1), alive[:, at])
     first_quarter, quarters = _quarters(traffic, names, first, days)
@@ -182,8 +182,8 @@ def silent(panel: Panel) -> list[tuple[Name, float]]:
 
 def _speaks(labeled: Floats, volume: Floats, alive: Booleans) -> Booleans:
     """The days of which a labeler says something, or would usually say next to nothing."""
-    told = alive & (labeled > 0)
-    usual = float(np.median(labeled[told] / np.maximum(volume[told], labeled[told]))) if told.any() else 0.0
+    days = alive & (labeled > 0)
+    usual = float(np.median(labeled[days] / np.maximum(volume[days], labeled[days]))) if days.any() else 0.0
     return np.asarray((labeled > 0) | (usual * volume < FEW))
 
 

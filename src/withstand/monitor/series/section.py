@@ -146,7 +146,9 @@ def _answer(
     text += "."
     for word, listed in odd.items():
         if listed:
-            text += f" {word.split()[0].title()} their usual range: {', '.join(one.name.title for one in listed[:3])}."
+            text += (
+                f" {word.split()[0].title()} their usual range: {', '.join(trend.name.title for trend in listed[:3])}."
+            )
     if not any(trend.name.kind == "category" for trend in trends):
         text += " Unknown is what screeners would flag: none has labeled the last day."
     if len(past) < len(trends):
