@@ -7,7 +7,7 @@ from typing import Any
 from withstand.core import Json
 from withstand.formats.traffic.decode import UnreadableError, read_text
 from withstand.formats.traffic.fields import seconds
-from withstand.formats.traffic.messages import objects
+from withstand.formats.traffic.messages import object_of, objects
 from withstand.formats.traffic.plain import value_at
 
 PARTS = 12
@@ -64,16 +64,16 @@ def spans_of(record: Mapping[str, Json]) -> Iterator[Span]:
         ("resourceLogs", "scopeLogs", "logRecords"),
     ):
         for resource in objects(record.get(listed)):
-            common = _attributes(_object(resource.get("resource")).get("attributes"))
+            common = _attributes(object_of(resource.get("resource")).get("attributes"))
             for scope in objects(resource.get(scopes, resource.get("instrumentationLibrarySpans"))):
                 for span in objects(scope.get(inner)):
                     yield _span(span, common)
     if "resourceSpans" not in record and "resourceLogs" not in record:
-        yield _span(record, _attributes(_object(record.get("resource")).get("attributes")))
+        yield _span(record, _attributes(object_of(record.get("resource")).get("attributes")))
 
 
 def _span(record: Mapping[str, Json], common: Mapping[str, Json]) -> Span:
-    context = _object(record.get("context"))
+    context = object_of(record.get("context"))
     names = _attributes(record.get("attributes"))
     if not names:  # a row of a table
         names = {name[11:]: value for name, value in record.items() if name.startswith("attributes.")}
@@ -135,9 +135,9 @@ def _value(value: Json, depth: int = 0) -> Json:
             int(number) if isinstance(number, str) and number.lstrip("-").isdecimal() and len(number) < 20 else number
         )
     if "arrayValue" in value:
-        return [_value(item, depth + 1) for item in _list(_object(value["arrayValue"]).get("values"))]
+        return [_value(item, depth + 1) for item in _list(object_of(value["arrayValue"]).get("values"))]
     if "kvlistValue" in value:
-        pairs = objects(_object(value["kvlistValue"]).get("values"))
+        pairs = objects(object_of(value["kvlistValue"]).get("values"))
         return {str(pair.get("key")): _value(pair.get("value"), depth + 1) for pair in pairs}
     return value
 
@@ -201,10 +201,6 @@ def _numbered(value: dict[str, Json]) -> Json:
 
 def _first(record: Mapping[str, Json], *names: str) -> Json:
     return next((record[name] for name in names if record.get(name) not in (None, "", 0, "0")), None)
-
-
-def _object(value: Json) -> Mapping[str, Json]:
-    return value if isinstance(value, dict) else {}
 
 
 def _list(value: Json) -> Sequence[Json]:

@@ -11,7 +11,7 @@ from withstand.core import Json
 from withstand.formats.traffic.decode import UnreadableError
 from withstand.formats.traffic.exchange import BadLine, Exchange
 from withstand.formats.traffic.fields import exchange
-from withstand.formats.traffic.messages import DEPTH, Turn, exchanges_of, turns_of
+from withstand.formats.traffic.messages import DEPTH, Turn, exchanges_of, object_of, turns_of
 from withstand.formats.traffic.plain import COLUMNS, value_at
 
 REFERENCE = "attachment://"
@@ -41,7 +41,7 @@ class Inspect:
         return items
 
     def _exchanges(self, line: int, run: dict[str, Any], sample: dict[str, Any], odd: list[str]) -> list[Exchange]:
-        metadata, output = _object(sample.get("metadata")), _object(sample.get("output"))
+        metadata, output = object_of(sample.get("metadata")), object_of(sample.get("output"))
         id_ = str(sample.get("uuid") or f"{run.get('eval_id')}/{sample.get('id')}/{sample.get('epoch')}")
         fields: dict[str, Json] = {
             "ts": sample.get("completed_at") or sample.get("started_at") or run.get("created"),
@@ -53,7 +53,7 @@ class Inspect:
         parts = list(exchanges_of(self._turns(sample, odd), odd))
         choices = output.get("choices")
         first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
-        usage = _object(output.get("usage"))
+        usage = object_of(output.get("usage"))
         items = []
         for number, part in enumerate(parts, 1):
             values = {**fields, "prompt": part.prompt, "completion": part.completion, "system": part.system}
@@ -70,17 +70,13 @@ class Inspect:
         if not isinstance(messages, list) or not messages:
             given = sample.get("input")
             messages = given if isinstance(given, list) else [{"role": "user", "content": given}]
-            choices = _object(sample.get("output")).get("choices")
+            choices = object_of(sample.get("output")).get("choices")
             answers = choices if isinstance(choices, list) else []
             messages = [*messages, *(answer.get("message") for answer in answers if isinstance(answer, dict))]
         attachments = sample.get("attachments")
         if isinstance(attachments, dict):
             messages = _attached(messages, attachments)
         return turns_of(messages, odd)
-
-
-def _object(value: Json) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _attached(value: Json, attachments: Mapping[str, Json], depth: int = 0) -> Json:

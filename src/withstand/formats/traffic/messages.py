@@ -23,6 +23,11 @@ BEFORE = 100
 """Turns that are kept of what came before an exchange."""
 
 
+def object_of(value: Json) -> dict[str, Any]:
+    """An object; of what is none an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
 def objects(value: Json) -> list[dict[str, Any]]:
     """The objects in a list; of what is no list none."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
