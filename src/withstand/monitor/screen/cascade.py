@@ -5,7 +5,7 @@ would know what the cascade loses. Then comes what was passed on, the highest sc
 no label, and is counted as not screened.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from withstand.core import Verdict, digest, dumps, from_json
@@ -49,33 +49,12 @@ def screen(context: Context, on_progress: Callable[[str, int, int], None] = lamb
     screener that had something to do.
     """
     labelers = labelers_of(context.settings.screeners, context.policy, context.settings.file)
-    rules = [labeler.screener.id for labeler in labelers if labeler.at_intake]
-    rate = context.settings.keeping.audit_rate
     lines: list[str] = []
     for labeler in labelers:
         if not labeler.at_intake:
-            before = _passing(context, labeler)
-            total = waiting(context.traffic, labeler, before, [name for name, _ in before if name in rules], rate)
+            total = waits_for(context, labeler, labelers)
             lines += _Pass(context.traffic, context.store, labeler, on_progress).run(total)
     return lines
-
-
-def waits_for(context: Context, labeler: Labeler) -> int:
-    """How many exchanges a screener has still to label: they have no label, and are not clean."""
-    before = _passing(context, labeler)
-    listed = labelers_of(context.settings.screeners, context.policy, context.settings.file)
-    at_intake = {entry.screener.id for entry in listed if entry.at_intake}
-    rules = [name for name, _ in before if name in at_intake]
-    return waiting(context.traffic, labeler, before, rules, context.settings.keeping.audit_rate)
-
-
-def _passing(context: Context, labeler: Labeler) -> list[tuple[str, float]]:
-    """The screeners before it, each with the least score that it passes on."""
-    return [
-        (before.id, min(before.uncertain, before.threshold))
-        for before in context.settings.screeners
-        if before.id in labeler.screener.after
-    ]
 
 
 WAITING = """
@@ -104,27 +83,24 @@ Exchanges that were read before the screener's version changed keep their labels
 one version."""
 
 
-def waiting(
-    traffic: Traffic, labeler: Labeler, before: Sequence[tuple[str, float]], rules: Sequence[str], rate: float
-) -> int:
-    """Make the temporary table of what a screener has to label; how many exchanges it has.
-
-    before: the screeners before it, each with the least score that it passes on.   rules: those of them that label at
-    intake.   rate: of the audit stream.
-    """
+def waits_for(context: Context, labeler: Labeler, labelers: Iterable[Labeler]) -> int:
+    """Make the temporary table of what a screener has still to label; how many exchanges it has. They have no label,
+    and are not clean. labelers: all of the monitor's."""
+    earlier = [entry for entry in labelers if entry.screener.id in labeler.screener.after]
     values = {
-        "id": labeler.screener.id, "version": labeler.version, "before": [name for name, _ in before],
-        "least": [least for _, least in before], "rate": rate, "budget": labeler.screener.budget, "rules": rules,
+        "id": labeler.screener.id, "version": labeler.version, "before": [entry.screener.id for entry in earlier],
+        "least": [min(entry.screener.uncertain, entry.screener.threshold) for entry in earlier],
+        "rules": [entry.screener.id for entry in earlier if entry.at_intake],
+        "rate": context.settings.keeping.audit_rate, "budget": labeler.screener.budget,
     }  # fmt: skip
-    traffic.database.execute(WAITING, values)
-    [(count,)] = traffic.rows("SELECT count(*) FROM waiting")
-    return int(count)
+    context.traffic.database.execute(WAITING, values)
+    [(number,)] = context.traffic.rows("SELECT count(*) FROM waiting")
+    return int(number)
 
 
 def spending(traffic: Traffic, screener: str) -> Spending:
     """What a screener has used so far."""
-    rows = traffic.rows("SELECT value FROM meta WHERE name = ?", [f"screened {screener}"])
-    return Spending(**loads(rows[0][0])) if rows else Spending()
+    return Spending(**loads(traffic.fact(f"screened {screener}", "{}")))
 
 
 @dataclass
@@ -208,9 +184,7 @@ class _Pass:
                 )  # fmt: skip
             add_unscored(self.traffic, self.labeler, open_ones, "unscored")
             add_unscored(self.traffic, self.labeler, silent, "no text")
-            name = f"screened {screener.id}"
-            self.traffic.database.execute("DELETE FROM meta WHERE name = ?", [name])
-            self.traffic.database.execute("INSERT INTO meta VALUES (?, ?)", [name, dumps(asdict(self.spent))])
+            self.traffic.set_fact(f"screened {screener.id}", dumps(asdict(self.spent)))
 
 
 def add_unscored(traffic: Traffic, labeler: Labeler, seqs: Sequence[int], kind: str) -> None:

@@ -56,7 +56,8 @@ class Screened:
 
 def section(context: Context) -> Section:
     """What screeners see, and how far they can be believed."""
-    ready = {labeler.screener.id: labeler for labeler in _labelers(context)}
+    labelers = labelers_of(context.settings.screeners, context.policy, context.settings.file)
+    ready = {labeler.screener.id: labeler for labeler in labelers}
     listed = _screened(context, ready)
     current = [row for row in listed if row.current]
     absent = [name for name in ready if name not in {row.labeler for row in current}]
@@ -65,10 +66,6 @@ def section(context: Context) -> Section:
         _state(current, absent), [table for table in (_table(listed),) if table.rows], advice=_advice(current),
         value={"screeners": [_value(row) for row in listed], "saw_nothing": absent},
     )  # fmt: skip
-
-
-def _labelers(context: Context) -> tuple[Labeler, ...]:
-    return labelers_of(context.settings.screeners, context.policy, context.settings.file)
 
 
 def _screened(context: Context, ready: dict[str, Labeler]) -> list[Screened]:
@@ -92,7 +89,7 @@ def _screened(context: Context, ready: dict[str, Labeler]) -> list[Screened]:
             Screened(
                 name, version, part, stage, seen, flagged,
                 {"all": everything, "cascade": passed, "audit": audit}, unscored, silent,
-                _left(context, current), right, audited, precision, caught, violating,
+                _left(context, current, ready), right, audited, precision, caught, violating,
                 spending(context.traffic, name) if current else Spending(),
             )
         )  # fmt: skip
@@ -118,10 +115,10 @@ def _without_label(context: Context, name: str, version: str, current: Labeler |
     return int(kinds.get("unscored", 0)), int(kinds.get("no text", 0))
 
 
-def _left(context: Context, current: Labeler | None) -> int | None:
+def _left(context: Context, current: Labeler | None, ready: dict[str, Labeler]) -> int | None:
     if current is None:
         return None
-    return 0 if current.at_intake else waits_for(context, current)
+    return 0 if current.at_intake else waits_for(context, current, ready.values())
 
 
 def _precision(
