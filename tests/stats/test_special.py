@@ -84,6 +84,8 @@ def test_the_t_quantile_is_scipys(q, df):
 def test_the_t_quantile_by_hand():
     assert special.t_quantile(0.975, 1) == pytest.approx(math.tan(0.475 * math.pi), rel=1e-14)  # Cauchy's
     assert special.t_quantile(0.95, 2) == pytest.approx(0.9 * math.sqrt(1 / (2 * 0.95 * 0.05)), rel=1e-14)
+    tails = special.t_tail([-1.0, 0.0, 1e-9, 1.0, 1e200], 1)
+    assert tails == pytest.approx([0.75, 0.5, 0.5 - math.atan(1e-9) / math.pi, 0.25, 0.0], rel=1e-14, abs=1e-100)
     assert special.t_quantile(0.5, 7) == 0
     assert special.t_quantile(0.25, 7) == -special.t_quantile(0.75, 7)
     for q, df in ((0, 3), (1, 3), (math.nan, 3), (0.9, 0.5)):

@@ -11,7 +11,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from withstand.stats.special import Floats, beta_tails, binomial_mass
+from withstand.stats.special import Floats, beta_tails, binomial_mass, t_tail
 
 WEEK = 7
 FEWEST_DAYS = 14
@@ -64,8 +64,7 @@ def widened(p: npt.ArrayLike, df: npt.ArrayLike) -> Floats:
     small = (p < 0.5) & (p > 1e-300)
     if small.any():
         scores = np.array([-_NORMAL.inv_cdf(float(value)) for value in p[small]])
-        point = 1 / (1 + scores**2 / df[small])
-        p[small] = beta_tails(df[small] / 2, 0.5, point, 1 - point)[0] / 2
+        p[small] = t_tail(scores, df[small])
     return p
 
 

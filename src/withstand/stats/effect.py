@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from withstand.stats.special import beta_tails, t_quantile
+from withstand.stats.special import t_quantile, t_tail
 
 Conclusion: TypeAlias = Literal["lower", "higher", "equivalent", "undecided"]
 MOST = 1e6
@@ -28,9 +28,7 @@ class Effect:
         """Of the hypothesis that there is no difference, two-sided."""
         if not self.error:
             return float(self.difference == 0)
-        t, df = abs(self.difference) / self.error, max(1.0, min(self.df, MOST))
-        share = df / (df + t * t)
-        return float(beta_tails(df / 2, 0.5, share, 1 - share)[0])
+        return 2 * float(t_tail(abs(self.difference) / self.error, max(1.0, min(self.df, MOST))))
 
     def conclusion(self, margin: float | None = None, level: float = 0.95) -> Conclusion:
         """A difference where the interval excludes 0. "equivalent" asks for more than a large p: both one-sided tests

@@ -207,13 +207,21 @@ def t_quantile(q: float, df: float) -> float:
     step = math.inf
     for _ in range(200):
         ratio = math.exp(2 * log_t) / df
-        above = 0.5 * float(beta_tails(df / 2, 0.5, 1 / (1 + ratio), ratio / (1 + ratio))[0])
+        above = float(t_tail(math.exp(log_t), df))
         density = math.exp(-(df + 1) / 2 * math.log1p(ratio)) / constant
         step, last = math.log(above / beyond) * above / (density * math.exp(log_t)), step
         if abs(step) < 1e-12 and abs(step) >= abs(last) / 2:
             break  # it is rounding now
         log_t += step
     return math.copysign(math.exp(log_t), q - 0.5)
+
+
+def t_tail(t: npt.ArrayLike, df: npt.ArrayLike) -> Floats:
+    """The chance of Student's t with `df` degrees of freedom above `t`; both broadcast."""
+    t, df = np.asarray(t, np.float64), np.asarray(df, np.float64)
+    ratio = np.minimum(np.abs(t), 1e150) ** 2 / df  # beyond, the square would be infinite, and the chance is 0
+    tail = beta_tails(df / 2, 0.5, 1 / (1 + ratio), ratio / (1 + ratio))[0] / 2
+    return np.where(t > 0, tail, 1 - tail)
 
 
 def log_beta(a: float, b: float) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from withstand.monitor.alerts.budget import Budget
 from withstand.monitor.series.panel import DAY, HOUR, QUARTER, Name, Panel
 from withstand.stats.counts import FEWEST_DAYS, Forecast, forecast, rate_ratio, usual_level
-from withstand.stats.special import Floats, beta_tails
+from withstand.stats.special import Floats, t_tail
 
 PAST = 56
 """Days before a day that say what is usual on it."""
@@ -156,7 +156,7 @@ def token_alarms(panel: Panel, budget: Budget) -> list[Alarm]:
         if usual is None or not np.isfinite(value):
             continue
         mean, deviation, df = usual
-        p = upper_t((np.log(value) - mean) / max(deviation, 1e-9), df)
+        p = float(t_tail((np.log(value) - mean) / max(deviation, 1e-9), df))
         alpha = budget.alpha("day", len(panel.names) + 1)
         if p <= alpha:
             reach = float(np.exp(NormalDist().inv_cdf(0.975) * deviation))
@@ -165,9 +165,3 @@ def token_alarms(panel: Panel, budget: Budget) -> list[Alarm]:
             window = (panel.at(day), end, end, value, float(np.exp(mean)))
             listed.append(Alarm("day", Name("tokens"), *window, *interval, p, alpha))
     return listed
-
-
-def upper_t(score: float, df: float) -> float:
-    """The chance of Student's t above a score."""
-    tail = float(beta_tails(df / 2, 0.5, df / (df + score**2), score**2 / (df + score**2))[0]) / 2
-    return tail if score > 0 else 1 - tail
