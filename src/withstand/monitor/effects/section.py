@@ -6,6 +6,7 @@ from withstand.core.text import count
 from withstand.monitor.effects.analysis import Analysis, amount, analyse, difference, plain, sentence, written
 from withstand.monitor.effects.mitigation import content, registered
 from withstand.monitor.report.record import PAST, history
+from withstand.monitor.report.summary import ORDER
 from withstand.monitor.section import Context, Section, State
 from withstand.redteam.dates import day_of
 from withstand.report.table import Column, Row, Table
@@ -13,7 +14,6 @@ from withstand.report.table import Column, Row, Table
 QUESTION = "Did the mitigation work?"
 STATES: dict[str, State] = {"worked": "calm", "worse": "alarm", "no effect": "note", "undecided": "note",
                             "unknown": "unknown"}  # fmt: skip
-RANK: tuple[State, ...] = ("alarm", "note", "unknown", "calm")
 
 
 def section(context: Context) -> Section:
@@ -29,7 +29,7 @@ def section(context: Context) -> Section:
     answers = [f"{analysis.mitigation.id}: {sentence(analysis)}{_past(context, analysis)}" for analysis in analyses]
     answer = answers[0] if len(answers) == 1 else f"{count(len(answers), 'mitigation')}. " + " ".join(answers)
     return Section(
-        "effects", QUESTION, answer, min(states, key=RANK.index), tables(analyses),
+        "effects", QUESTION, answer, min(states, key=ORDER.index), tables(analyses),
         value=[plain(analysis) for analysis in analyses],
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from withstand.core import Json
-from withstand.monitor.proxy.leaves import TooManyError, leaves
+from withstand.monitor.proxy.leaves import TooManyError, leaves, string
 from withstand.monitor.proxy.route import Kind
 
 END_OF_EVENT = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
@@ -131,7 +131,7 @@ class Answer:
         return "\n\n".join(pieces or dict.fromkeys(fields.values()))
 
     def _take(self, content: Mapping[str, Json]) -> None:
-        self.model = self.model or _text(content.get("model"))
+        self.model = self.model or string(content.get("model"))
         self._count(content.get("usage"))
         if isinstance(choices := content.get("choices"), list):
             for at, choice in enumerate(choices):
@@ -144,7 +144,7 @@ class Answer:
             self._add("rest", content)
 
     def _choice(self, index: Json, choice: Mapping[str, Json]) -> None:
-        self.finish = _text(choice.get("finish_reason")) or self.finish
+        self.finish = string(choice.get("finish_reason")) or self.finish
         for name, value in choice.items():
             if name not in ("index", "finish_reason"):
                 # a delta and a message are one thing in pieces and whole
@@ -152,7 +152,7 @@ class Answer:
 
     def _response(self, content: Mapping[str, Json]) -> None:
         """An object of the Responses API, or one of its events; what it echoes of the request is no answer."""
-        kind = _text(content.get("type"))
+        kind = string(content.get("type"))
         delta = content.get("delta")
         if kind.endswith(".delta") and isinstance(delta, str):
             place = [content.get(name, 0) for name in ("output_index", "content_index", "summary_index")]
@@ -160,9 +160,9 @@ class Answer:
             return
         response = content.get("response") if kind else content
         if isinstance(response, dict):
-            self.model = self.model or _text(response.get("model"))
+            self.model = self.model or string(response.get("model"))
             self._count(response.get("usage"))
-            self.finish = _text(response.get("status")) or self.finish
+            self.finish = string(response.get("status")) or self.finish
             self.ended = self.ended or kind in ("response.completed", "response.incomplete", "response.failed")
             own = {name: value for name, value in response.items() if name not in ECHO}
             self._add("repeats" if kind else "output", own if response.get("object") == "response" else response)
@@ -195,7 +195,3 @@ class Answer:
 
 
 USAGE = (("prompt", "input"), ("completion", "output"))
-
-
-def _text(value: Json) -> str:
-    return value if isinstance(value, str) else ""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from withstand.core import Json
-from withstand.monitor.proxy.leaves import MOST, NAME, TooManyError, leaves
+from withstand.monitor.proxy.leaves import MOST, NAME, TooManyError, leaves, string
 from withstand.monitor.proxy.route import Kind
 
 SPOKEN = ("messages", "input", "prompt", "instructions")
@@ -79,12 +79,12 @@ def _read(kind: Kind, content: Mapping[str, Json], anew: bytes) -> Asked:
         anew,
         tuple(dict.fromkeys(text for text in (*texts, whole, glued) if text.strip())),
         tuple(opaque),
-        _text(content.get("model")),
+        string(content.get("model")),
         content.get("stream") in (True, "true", "True", "1"),
         turns[last][1] if turns else "",
         "\n\n".join(text for role, text in turns if role in ("system", "developer")),
         tuple(turn for turn in turns[: max(last, 0)] if turn[0] not in ("system", "developer")),
-        _text(content.get("safety_identifier")) or _text(content.get("user")),
+        string(content.get("safety_identifier")) or string(content.get("user")),
     )
 
 
@@ -123,7 +123,3 @@ def _turns(kind: Kind, content: Mapping[str, Json]) -> list[tuple[str, str]]:
             words = [text for path, text in leaves(entry, {}) if path and path[0] not in ("role", "type")]
             turns.append((role if isinstance(role, str) else "", "\n".join(words)))
     return turns
-
-
-def _text(value: Json) -> str:
-    return value if isinstance(value, str) else ""

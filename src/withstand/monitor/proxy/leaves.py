@@ -83,6 +83,11 @@ class TooManyError(Exception):
     """A body of more than `MOST` parts."""
 
 
+def string(value: Json) -> str:
+    """A text, "" for what is none."""
+    return value if isinstance(value, str) else ""
+
+
 def leaves(value: Json, opaque: dict[str, None], answer: bool = False) -> Iterator[tuple[Path, str]]:
     """Each text of a value with its path, in order; fields of `OPAQUE` are added to `opaque`.
 
