@@ -31,6 +31,8 @@ NAME = "traffic.duckdb"
 SCHEMA = 1
 MEMORY = "400MB"
 """Of the database, while it answers questions."""
+STOPPED = "coalesce(refused OR blocked, false)"
+"""Whether an exchange was stopped, by the model or before it: what is not known was not."""
 PERSON_STAGE = 99
 """`stage` of labels that people gave; a log may call its labeler what it likes."""
 WRITING = "200MB"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from withstand.monitor.traffic import Traffic
+from withstand.monitor.traffic import STOPPED, Traffic
 
 WINDOW = 600.0
 LEAST = 5
@@ -162,14 +162,14 @@ def _stream(traffic: Traffic, actor: str) -> Iterator[tuple[Any, ...]]:
     who, where = ACTORS[actor]
     cursor = traffic.database.cursor()
     cursor.execute(
-        f"""WITH said AS (SELECT {who} AS actor, ts, seq, account, refused OR coalesce(blocked, false) AS stopped,
+        f"""WITH said AS (SELECT {who} AS actor, ts, seq, account, {STOPPED} AS stopped,
                 coalesce(substr(prompt, 1, {CHARACTERS}), skeleton::VARCHAR, '') AS text
             FROM exchange WHERE {where}),
         stops AS (SELECT actor, ts, count(*) OVER (PARTITION BY actor ORDER BY ts
                 RANGE BETWEEN {WINDOW} PRECEDING AND CURRENT ROW) AS n FROM said WHERE stopped),
         near AS (SELECT DISTINCT actor, floor(ts / {WINDOW}) + unnest([-1, 0, 1]) AS part FROM stops
             WHERE n >= {LEAST - 1})
-        SELECT said.actor, ts, seq, account, coalesce(stopped, false), text
+        SELECT said.actor, ts, seq, account, stopped, text
         FROM said JOIN near ON said.actor = near.actor AND floor(ts / {WINDOW}) = near.part
         ORDER BY said.actor, ts, seq"""
     )

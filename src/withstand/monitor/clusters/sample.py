@@ -12,7 +12,7 @@ from math import sqrt
 from typing import Any
 
 from withstand.monitor.section import Context
-from withstand.monitor.traffic import Traffic
+from withstand.monitor.traffic import STOPPED, Traffic
 from withstand.redteam.dates import WEEK
 from withstand.stats.log_odds import log_odds
 from withstand.stats.rates import wilson
@@ -110,7 +110,7 @@ def draw(context: Context, size: int) -> Sample:
     for name in STRATA:
         rows += traffic.rows(
             "SELECT e.seq, e.ts, coalesce(e.account, ''), e.skeleton, coalesce(nullif(e.prompt, ''), s.text), "
-            "coalesce(t.category, ''), coalesce(e.refused OR e.blocked, false), coalesce(t.score, 0), t.stratum FROM "
+            f"coalesce(t.category, ''), {STOPPED}, coalesce(t.score, 0), t.stratum FROM "
             "(SELECT * FROM stratum WHERE stratum = ? ORDER BY audit, seq LIMIT ?) t JOIN exchange e USING (seq) "
             "LEFT JOIN (SELECT hash, any_value(text) AS text FROM skeleton GROUP BY hash) s ON s.hash = e.skeleton "
             "ORDER BY e.seq",
@@ -144,7 +144,7 @@ def _into_strata(traffic: Traffic, fresh: Sequence[str], now: float) -> None:
     traffic.database.execute(
         "CREATE OR REPLACE TEMP TABLE stratum AS SELECT e.seq, e.audit, l.category, l.score, CASE "
         "WHEN l.category IS NOT NULL THEN 'flagged' "
-        f"WHEN coalesce(e.refused OR e.blocked, false) OR l.score >= {NEARLY} THEN 'suspect' "
+        f"WHEN {STOPPED} OR l.score >= {NEARLY} THEN 'suspect' "
         f"WHEN e.ts > {now - WEEK} AND e.skeleton IN (SELECT hash FROM fresh) THEN 'new words' "
         f"WHEN e.ts > {now - WEEK} THEN 'last week' ELSE 'before' END AS stratum FROM exchange e LEFT JOIN ("
         "SELECT seq, arg_max(category, (score, category)) FILTER (flagged) AS category, max(score) AS score "

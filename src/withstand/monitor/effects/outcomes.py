@@ -9,12 +9,11 @@ import numpy as np
 from withstand.core import Json
 from withstand.monitor.accounts.verdicts import PEOPLE, flagged_exchanges, violating_exchanges
 from withstand.monitor.effects.mitigation import Mitigation
-from withstand.monitor.traffic import Traffic
+from withstand.monitor.traffic import STOPPED, Traffic
 from withstand.redteam.dates import WEEK
 from withstand.stats.experiments import Ints
 from withstand.stats.special import Floats
 
-STOPPED = "(coalesce(refused, false) OR coalesce(blocked, false))"
 ANSWER = "coalesce(completion_tokens, completion_chars // 4, 0)"
 LACKS = 0.05
 """Share of a period at an end of the traffic that may be missing."""
