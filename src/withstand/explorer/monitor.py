@@ -10,10 +10,10 @@ from withstand.explorer.app import PageRequest
 from withstand.explorer.security import Refused
 from withstand.monitor.alerts import records as alerts
 from withstand.monitor.report.page import facts, sections
-from withstand.monitor.report.plot import minute
 from withstand.monitor.report.record import PAST, history
 from withstand.monitor.report.shown import Report
 from withstand.monitor.report.summary import BADGES, summary
+from withstand.redteam.dates import minute_of
 
 CHOICES: tuple[alerts.State, ...] = ("true", "false", "duplicate", "triaged")
 """What may be said of an alert."""
@@ -34,7 +34,7 @@ def page(asked: PageRequest) -> Response:
     report = with_before(past[place:])
     return asked.page(
         "monitor_report", report=report, sum=summary(report), sections=sections(report), facts=facts(report),
-        monitors=monitors, past=past[::-1], questions=questions(past), minute=minute, BADGES=BADGES,
+        monitors=monitors, past=past[::-1], questions=questions(past), minute=minute_of, BADGES=BADGES,
         pending=[alert for alert in alerts.alerts(asked.explorer.store, name) if alert.pending], choices=CHOICES,
     )  # fmt: skip
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from withstand.monitor.traffic import Traffic
+from withstand.redteam.dates import DAY, HOUR
 from withstand.stats.special import Floats
 
-DAY, HOUR = 86_400, 3_600
 RANDOM = 1.585
 """Interquartile range over median of gaps that come at random: log 3 / log 2 of the exponential distribution."""
 LEAST = 20

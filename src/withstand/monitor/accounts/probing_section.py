@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 from withstand.core.text import clock, count, percent, whole
 from withstand.monitor.accounts.probing import LEAST, TOGETHER, WINDOW, Probe, probes
 from withstand.monitor.accounts.section import name
 from withstand.monitor.section import Context, Section, State, words_column
 from withstand.monitor.traffic import Traffic
+from withstand.redteam.dates import minute_of
 from withstand.report.table import Column, Table
 
 SHOWN, EXCERPT = 20, 100
@@ -70,7 +70,7 @@ def _table(shown: list[Probe], excerpts: Mapping[int, str]) -> Table:
     ]  # fmt: skip
     rows = [
         (
-            datetime.fromtimestamp(probe.start, UTC).strftime("%Y-%m-%d %H:%M"), _names(probe.accounts), probe.actor,
+            minute_of(probe.start), _names(probe.accounts), probe.actor,
             probe.attempts, probe.end - probe.start, "no" if probe.after is None else f"at attempt {probe.after + 1}",
             excerpts.get(probe.first, ""), excerpts.get(probe.through[0], "") if probe.through else "",
         )

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 from withstand.core import Json
 from withstand.core.text import count, decimals, percent, whole
@@ -18,6 +17,7 @@ from withstand.monitor.accounts.behavior import (
 from withstand.monitor.accounts.rates import CLEAR, Ranked, Ranking, ranking
 from withstand.monitor.section import Context, Section, State
 from withstand.monitor.settings import Accounts
+from withstand.redteam.dates import day_of
 from withstand.report.table import Column, Table
 
 SHOWN = 20
@@ -136,7 +136,7 @@ def _chance(value: float | None) -> str:
 
 
 def _day(ts: float | None) -> str:
-    return "" if ts is None else datetime.fromtimestamp(ts, UTC).date().isoformat()
+    return "" if ts is None else day_of(ts)
 
 
 def _priors(ranks: Ranking) -> Table:

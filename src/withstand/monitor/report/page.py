@@ -8,10 +8,11 @@ from pathlib import Path
 from withstand.core import Json, to_json
 from withstand.core.save import save
 from withstand.core.text import count, whole
-from withstand.monitor.report.plot import Plot, minute, plot_of
+from withstand.monitor.report.plot import Plot, plot_of
 from withstand.monitor.report.shown import Answer, Report
 from withstand.monitor.report.summary import BADGES, changes, summary
 from withstand.monitor.section import Mark
+from withstand.redteam.dates import minute_of
 from withstand.report.shell import render
 from withstand.report.table import markdown as line
 
@@ -44,7 +45,7 @@ def sections(report: Report) -> list[tuple[Answer, str, list[Plot | None]]]:
 def facts(report: Report) -> list[tuple[str, tuple[str, ...]]]:
     """What the report is about."""
     return [
-        ("traffic", (f"{minute(report.start)} to {minute(report.end)} UTC" if report.exchanges else "none",)),
+        ("traffic", (f"{minute_of(report.start)} to {minute_of(report.end)} UTC" if report.exchanges else "none",)),
         ("exchanges", (whole(report.exchanges),)),
         ("accounts", (whole(report.accounts),)),
         ("policy", (report.policy,)),

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from withstand.core.text import percent, short
 from withstand.monitor.report.shown import ShownChart, ShownLine
 from withstand.monitor.section import Mark
+from withstand.redteam.dates import DAY, HOUR, MONDAY, minute_of
 
 WIDTH, HEIGHT = 720.0, 190.0
 """Of the panel, in SVG units, with what stands around it."""
@@ -22,9 +23,6 @@ CLOSE = 14.0
 """Marks that lie closer have one sign, in SVG units."""
 GAP = 6.0
 """A curve breaks where its next point is so many times as far as usual."""
-DAY, HOUR = 86_400.0, 3_600.0
-MONDAY = 4 * DAY
-"""The first one, in seconds since 1970."""
 SPANS = (HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 7 * DAY, 14 * DAY, 28 * DAY, 91 * DAY, 364 * DAY)
 
 Place: TypeAlias = Callable[[float], float]
@@ -125,7 +123,7 @@ def _notes(marks: Sequence[tuple[float, Mark]]) -> tuple[Note, ...]:
     return tuple(
         Note(
             place, at + 1, "" if at not in ends else f"{at + 1}-{ends[at]}" if ends[at] > at + 1 else f"{at + 1}",
-            minute(mark.ts), mark.text,
+            minute_of(mark.ts), mark.text,
         )
         for at, (place, mark) in enumerate(marks)
     )  # fmt: skip
@@ -142,11 +140,6 @@ def thin(line: ShownLine) -> ShownLine:
         keep += sorted({stretch[0], stretch[-1]})
     low, high = (tuple(values[at] for at in keep) if values else () for values in (line.low, line.high))
     return ShownLine(line.name, tuple(line.points[at] for at in keep), low, high)
-
-
-def minute(ts: float) -> str:
-    """A moment to the minute, UTC."""
-    return f"{datetime.fromtimestamp(ts, UTC):%Y-%m-%d %H:%M}"
 
 
 def _curve(line: ShownLine, style: int, x: Place, y: Place, unit: str) -> Curve:
