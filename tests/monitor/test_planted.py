@@ -19,6 +19,8 @@ from withstand.monitor.report.summary import summary
 from withstand.monitor.settings import read_settings
 from withstand.redteam.policy.records import read_policy
 
+SIGMAS = 5.0
+"""Of the planted drift. One of a standard deviation takes months of past: bench/monitor_alerts.py has the frontier."""
 SALT = "a grain of the kitchen's salt"
 FOLDER = Path(__file__).parents[2] / "examples" / "monitor"
 
@@ -27,7 +29,7 @@ def watched(folder, days, per_day, seed, kinds):
     """The sections of a log with these plants, by their ids, and the truth about it."""
     policy = read_policy(FOLDER / "policy.toml")
     settings = read_settings(FOLDER / "monitor.toml", policy)
-    write_log(folder / "log.jsonl", folder / "truth.json", frame_of(days, per_day, seed), kinds)
+    write_log(folder / "log.jsonl", folder / "truth.json", frame_of(days, per_day, seed), kinds, SIGMAS)
     job = running.Job([str(folder / "log.jsonl")], policy, settings, folder / "monitor", salt=SALT, jobs=1)
     with api.open_store(folder / "store.db") as store, pytest.MonkeyPatch.context() as patched:
         # its encoder takes longer than all others together: test_clusters.py
@@ -56,7 +58,8 @@ def test_planted_misuse_alarms_and_the_jump_of_a_labeler_annotates_alone(planted
     assert events["spam"]["start"] <= spam <= events["spam"]["start"] + HOUR
     insult = min(alert["at"] for alert in alerts_of(sections, "insult"))
     assert insult > events["roleplay"]["start"]
-    # a drift of one standard deviation takes longer, within the budget of false alarms: bench/monitor_alerts.py
+    drift = [alert for alert in alerts_of(sections, "promise") if alert["rule"] == "rise"]
+    assert min(alert["at"] for alert in drift) > events["drift"]["start"]
     # the labeler that came with the log flags five times as much since its second version, and nothing alarms at it
     jump = events["jump"]["start"]
     secret = alerts_of(sections, "secret")
