@@ -11,11 +11,14 @@ import pytest
 
 from traffic_rows import context, write
 from withstand.core import SpecError
+from withstand.monitor.accounts.section import section as who
 from withstand.monitor.audit.counted import count_labels
 from withstand.monitor.audit.draw import take
 from withstand.monitor.audit.records import Opinion, add_opinions, items_of
 from withstand.monitor.prevalence.estimate import Labeled, Population, grouped, prevalence, rogan_gladen
 from withstand.monitor.prevalence.section import section, share
+from withstand.monitor.screen.labelers import labelers_of
+from withstand.monitor.screen.section import section as screening
 from withstand.monitor.settings import Keeping, Screener, Settings
 from withstand.monitor.traffic import Traffic
 from withstand.redteam.policy.records import Category, Header, Policy
@@ -178,6 +181,19 @@ def test_from_the_queue_to_the_section(monitor):
     assert "refusal works" in tables["Prompt and completion together"]
     assert "| spam | prompt | either |" in tables["Prevalence"]
     assert seen.value == section(monitor).value
+
+
+def test_one_person_who_calls_all_of_it_clean_makes_nothing_calm(monitor):
+    [labeler] = labelers_of(monitor.settings.screeners, monitor.policy)
+    monitor.traffic.database.execute("UPDATE label SET version = ?", [labeler.version])
+    drawn = take(monitor, 300, 60)
+    add_opinions(monitor.store, "monitor", [Opinion(item.id, "ann", "3", (), ()) for item in drawn])
+    count_labels(monitor)
+    seen, screened, accounts = section(monitor), screening(monitor), who(monitor)
+    assert [shown.state for shown in (seen, screened, accounts)] == ["note", "note", "note"]
+    assert "People call nothing violating in spam in the prompt, where a screener flags more" in seen.answer
+    assert "Re-tune pan, or have another person label" in " ".join(screened.advice)
+    assert "labels of one person alone" in accounts.answer
 
 
 def test_labels_of_another_policy_or_another_traffic_count_nowhere(monitor):

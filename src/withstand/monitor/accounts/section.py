@@ -15,6 +15,7 @@ from withstand.monitor.accounts.behavior import (
     volumes,
 )
 from withstand.monitor.accounts.rates import CLEAR, Ranked, Ranking, ranking
+from withstand.monitor.prevalence.data import between_people
 from withstand.monitor.section import Context, Section, State
 from withstand.monitor.settings import Accounts
 from withstand.redteam.dates import day_of
@@ -23,6 +24,7 @@ from withstand.report.table import Column, Table
 SHOWN = 20
 TIMES = 5.0
 """From so many times its usual tokens a day on, an account's volume is noted."""
+ALONE = " The rates are corrected by the labels of one person alone: without them flags may say otherwise."
 ADVICE = (
     "Read flagged exchanges of the first accounts before you act: a flag is a screener's word, not a finding.",
     "Audit some of each account's flagged exchanges; with audits of the random stream the rates are corrected.",
@@ -41,10 +43,13 @@ def section(context: Context) -> Section:
     )
     alarms = list(dict.fromkeys(row.account for row in ranks.ranked if row.alarm))
     first = first_seen(traffic, list(dict.fromkeys(row.account for row in ranks.ranked[:SHOWN])))
-    state: State = "unknown" if not ranks.tested else "alarm" if alarms else "note" if loud or ranks.few else "calm"
+    alone = bool(ranks.errors) and not between_people(context).n
+    state: State = (
+        "unknown" if not ranks.tested else "alarm" if alarms else "note" if loud or ranks.few or alone else "calm"
+    )
     tables = [_rates(ranks, first), _priors(ranks), _programs(programs[:SHOWN]), _volumes(loud[:SHOWN], settings)]
     return Section(
-        "who", "Who breaks the policy?", _answer(ranks, alarms, loud, young, settings), state,
+        "who", "Who breaks the policy?", _answer(ranks, alarms, loud, young, settings) + ALONE * alone, state,
         [table for table in tables if table.rows], advice=ADVICE if alarms else (),
         value=_value(ranks, alarms, programs, loud, young, settings),
     )  # fmt: skip

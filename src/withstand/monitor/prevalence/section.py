@@ -62,7 +62,7 @@ def section(context: Context) -> Section:
     tables = [_table(context, watched), _strata(measured), _cells(context), _weeks(measured)]
     return Section(
         "prevalence", "How much of the traffic violates the policy?", _sentence(context, watched, measured),
-        _state(watched, measured), [table for table in tables if table.rows], _charts(measured),
+        _state(context, watched, measured), [table for table in tables if table.rows], _charts(measured),
         _advice(watched, needs), _value(context, watched, needs),
     )  # fmt: skip
 
@@ -96,10 +96,21 @@ def _needs(watched: Sequence[Answer]) -> tuple[str, dict[float, int | None]]:
     return seen.part.title, {width: labels_for(flagged, seen.exchanges - flagged, width) for width in WIDTHS}
 
 
-def _state(watched: Sequence[Answer], measured: Sequence[Answer]) -> State:
-    if any(answer.whole and answer.whole.violating for answer in measured):
+def _state(context: Context, watched: Sequence[Answer], measured: Sequence[Answer]) -> State:
+    """Calm is what two people looked at, and found as the screeners say."""
+    if any(answer.whole and answer.whole.violating for answer in measured) or _disputed(measured):
         return "note"
-    return "calm" if watched and len(measured) == len(watched) else "unknown"
+    if not watched or len(measured) < len(watched):
+        return "unknown"
+    return "calm" if between_people(context).n else "note"
+
+
+def _disputed(measured: Sequence[Answer]) -> list[Answer]:
+    """Parts of which people call nothing violating, and a screener flags more than they can have missed."""
+    return [
+        answer for answer in measured
+        if answer.whole and not answer.whole.violating and (answer.naive or 0.0) > answer.whole.high
+    ]  # fmt: skip
 
 
 def share(value: float | None) -> str:
@@ -130,6 +141,9 @@ def _sentence(context: Context, watched: Sequence[Answer], measured: Sequence[An
     labels = sum(answer.evidence.series != () for answer in watched)
     unknown = [answer.part.title for answer in watched if not answer.whole]
     text = ". ".join([*lines, ""]).strip()
+    if disputed := _disputed(measured):
+        text += f" People call nothing violating in {', '.join(answer.part.title for answer in disputed[:3])}, where a"
+        text += " screener flags more than they can have missed: look who is right."
     if unknown:
         why = f"fewer than {ENOUGH} labels of people, or too few of what is not flagged"
         more = f"{', '.join(unknown[:3])}{' and others' if len(unknown) > 3 else ''}"

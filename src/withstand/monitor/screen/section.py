@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from withstand.core import Json
 from withstand.core.text import count, percent, whole
+from withstand.monitor.alerts.records import POOR
 from withstand.monitor.audit.frame import Part, make_frame
 from withstand.monitor.audit.records import RANDOM
 from withstand.monitor.prevalence.data import decided, version_of
@@ -166,7 +167,9 @@ def _state(current: Sequence[Screened], absent: Sequence[str]) -> State:
     wanting = [row for row in current if row.left or row.spent.failed or row.spent.stopped or _many_unscored(row)]
     if wanting or absent:
         return "note"
-    return "calm" if any(row.precision for row in current) else "unknown"
+    if any(row.precision and row.precision[2] < POOR for row in current):
+        return "note"
+    return "calm" if all(row.precision for row in current if row.flagged) else "unknown"
 
 
 def _many_unscored(row: Screened) -> bool:
@@ -204,6 +207,8 @@ def _advice(current: Sequence[Screened]) -> list[str]:
     advice = []
     if any(row.left for row in current):
         advice.append("Raise the budget of screeners that leave exchanges out, or pass less on to them.")
+    if poor := [row.labeler for row in current if row.precision and row.precision[2] < POOR]:
+        advice.append(f"Re-tune {', '.join(poor)}, or have another person label: under {percent(POOR)} of it violates.")
     if not any(row.precision for row in current):
         advice.append("Label some of what is flagged: `withstand monitor audit --targeted 100`.")
     return advice
