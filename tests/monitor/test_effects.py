@@ -97,6 +97,13 @@ def test_a_labelers_jump_is_never_taken_for_an_effect(traffic):
     assert "rule became 2 within a period of the mitigation" in got.primary.why
 
 
+def test_a_labeler_that_says_zero_of_everything_since_the_date_is_no_mitigation_that_worked(traffic):
+    fill(traffic, lambda day, account: 0.1 if day < 21 else 0.0)
+    result = analysed(traffic)
+    assert result.mute
+    assert "show that the labeler still works" in sentence(result)
+
+
 def test_only_days_between_jumps_are_used(traffic):
     fill(traffic, lambda day, account: 0.3 if day < 10 else 0.1, version=lambda day: "1" if day < 10 else "2")
     got = analysed(traffic)

@@ -73,6 +73,8 @@ def test_without_texts_it_is_unknown(traffic):
     write(traffic, asked([None] * 6, [True] * 6))
     shown = section(context(traffic))
     assert (shown.state, shown.answer) == ("unknown", "Unknown: texts are not kept, so that no rewording can be seen.")
+    traffic.database.execute("UPDATE exchange SET prompt = 'a soup', account = ''")
+    assert (section(context(traffic)).state, "have no account" in section(context(traffic)).answer) == ("unknown", True)
 
 
 def test_likeness_by_hand():

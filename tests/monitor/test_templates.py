@@ -103,5 +103,7 @@ def test_without_a_plant_nothing_is_coordinated_and_without_prompts_nothing_is_k
         section = templates(context(traffic))
         assert (section.state, section.value["templates"] != []) == ("calm", True)
         assert templates(context(traffic)).value == section.value
+        traffic.database.execute("UPDATE exchange SET account = ''")
+        assert templates(context(traffic)).state == "unknown"
     with fill(tmp_path / "empty", []) as traffic:
         assert templates(context(traffic)).state == "unknown"

@@ -21,14 +21,19 @@ ADVICE = (
 def section(context: Context) -> Section:
     """Who probes the refusals."""
     traffic = context.traffic
-    [(total, judged, texts)] = traffic.rows("SELECT count(*), count(refused), count(prompt) FROM exchange")
+    [(total, judged, texts, whose)] = traffic.rows(
+        """SELECT count(*), count(refused), count(prompt),
+            count(*) FILTER (account <> '' OR end_user <> '' OR key <> '') FROM exchange"""
+    )
     listed = probes(traffic)
     past = [probe for probe in listed if probe.through]
     title, question = "probing", "Does anyone try refused requests in other words?"
-    if not listed and (not judged or 2 * texts < total or not total):
+    if not listed and (not judged or 2 * texts < total or 2 * whose < total or not total):
         why = (
             "no exchange was read"
             if not total
+            else "most exchanges have no account"
+            if 2 * whose < total
             else "texts are not kept"
             if judged
             else "no answer is known as a refusal"

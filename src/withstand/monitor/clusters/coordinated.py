@@ -32,6 +32,11 @@ def templates(context: Context) -> Section:
     if not result.exchanges or not result.kept:
         return Section(ID, QUESTION, "Unknown: no exchange has a prompt that could be compared.", "unknown")
     coordinated = result.coordinated
+    [(total, whose)] = context.traffic.rows("SELECT count(*), count(*) FILTER (account <> '') FROM exchange")
+    if not coordinated and 2 * whose < total:
+        return Section(
+            ID, QUESTION, "Unknown: most exchanges have no account, so that nobody can be counted.", "unknown"
+        )
     answer = f"{_answer(coordinated)} {_read(result)}"
     tables = [_table(result.listed[:SHOWN], len(result.listed))] if result.listed else []
     advice = [

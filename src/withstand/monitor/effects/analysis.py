@@ -43,6 +43,11 @@ class Analysis:
         return "no effect" if conclusion == "equivalent" else "undecided"
 
     @property
+    def mute(self) -> bool:
+        """Whether nothing at all is flagged under the mitigation: a labeler that died looks the same."""
+        return self.mitigation.outcome == "flags" and self.primary.effect is not None and self.primary.treated == 0
+
+    @property
     def costs(self) -> bool:
         """Whether unflagged requests are stopped more often."""
         return self.cost.effect is not None and self.cost.effect.limits()[0] > 0
@@ -148,7 +153,8 @@ def sentence(analysis: Analysis) -> str:
         lead += " (without --margin no absence can be)"
     moved = f" It may have moved: {'; '.join(f'{at.outcome.title} {difference(at)}' for at in analysis.moves)}."
     cost = f" It costs: {analysis.cost.outcome.title} {difference(analysis.cost)}."
-    return f"{lead}.{moved if analysis.moves else ''}{cost if analysis.costs else ''}"
+    mute = " Nothing at all is flagged with it: show that the labeler still works before you believe it."
+    return f"{lead}.{moved if analysis.moves else ''}{cost if analysis.costs else ''}{mute if analysis.mute else ''}"
 
 
 def _margin(analysis: Analysis) -> str:

@@ -52,7 +52,11 @@ def _past(context: Context, analysis: Analysis) -> str:
 
 def _state(analysis: Analysis) -> State:
     state = STATES[analysis.word]
-    return "note" if state == "calm" and (analysis.costs or analysis.moves or not analysis.registered) else state
+    return (
+        "note"
+        if state == "calm" and (analysis.costs or analysis.moves or analysis.mute or not analysis.registered)
+        else state
+    )
 
 
 def tables(analyses: Sequence[Analysis]) -> list[Table]:

@@ -52,7 +52,7 @@ class Cut:
     benign_accounts: others.   heavy: requests of legitimate heavy users.   tokens; money: in the unit of the prices,
     None without prices.   waiting: if they queue instead, requests that still wait at the end of the log, of which
     violating; delay: how long the others that were stopped wait on average, in seconds, None where none did.
-    on_front: it cuts something, and no other candidate cuts as much of violating requests with less of the benign ones.
+    on_front: it cuts some of the violating requests, and no other candidate cuts as much with less of the benign ones.
     """
 
     candidate: Candidate
@@ -313,4 +313,4 @@ def _front(cuts: Sequence[Cut]) -> tuple[Cut, ...]:
             for by in cuts
         )
 
-    return tuple(replace(cut, on_front=cut.requests.cut > 0 and not beaten(cut)) for cut in cuts)
+    return tuple(replace(cut, on_front=cut.violating.cut > 0 and not beaten(cut)) for cut in cuts)
