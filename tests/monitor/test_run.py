@@ -10,6 +10,7 @@ import pytest
 from monitored import START, exchange, job, rows, run, screened, write
 from withstand.cli.main import main
 from withstand.monitor import run as running
+from withstand.monitor.audit.records import Item, add_items, items_of
 from withstand.store.revisions import revisions
 from withstand.store.store import Store
 
@@ -38,6 +39,27 @@ def test_a_log_that_grew_and_was_rotated_is_read_on_where_it_was_left(tmp_path):
     write(log, [exchange(8)], "a")
     run(job(tmp_path, log))
     assert rows(tmp_path, "SELECT count(*), max(id) FROM exchange") == [(9, "x8")]
+
+
+def test_retention_reaches_the_texts_that_were_drawn_for_people(tmp_path):
+    days = [exchange(number, ts=START + number * DAY) for number in range(10)]
+    log, settings = write(tmp_path / "a.jsonl", days), screened(tmp_path, retention_days=3)
+    name = settings.keeping.name
+    with Store(str(tmp_path / "store.db")) as store:
+        add_items(store, [
+            Item(str(at), name, at, "c", START + at * DAY, "my secret soup", "stir", "targeted:spam:prompt", at, False)
+            for at in (1, 9)
+        ])  # fmt: skip
+    said = []
+    run(job(tmp_path, log, settings=settings), said)
+    assert "retention: texts of 1 exchange drawn for people are erased" in said
+    with Store(str(tmp_path / "store.db")) as store:
+        old, new = items_of(store)
+    assert (old.purged, "soup" in old.input, "stir" in old.output, old.chosen) == (True, False, False, new.chosen)
+    assert (new.purged, new.input) == (False, "my secret soup")
+    said.clear()
+    run(job(tmp_path, log, settings=settings), said)
+    assert not any("drawn for people" in line for line in said)
 
 
 def test_retention_deletes_texts_and_rows_and_keeps_counts(tmp_path):

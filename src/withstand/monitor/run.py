@@ -12,13 +12,14 @@ from withstand.monitor.accounts.probing_section import section as probing
 from withstand.monitor.accounts.section import section as who
 from withstand.monitor.alerts.section import section as alerts
 from withstand.monitor.audit.counted import count_labels
+from withstand.monitor.audit.records import ITEM
 from withstand.monitor.clusters.coordinated import templates
 from withstand.monitor.clusters.section import clusters
 from withstand.monitor.effects.section import section as effects
 from withstand.monitor.intake.columns import Recipe
 from withstand.monitor.intake.happened import section as happened
 from withstand.monitor.intake.read import Unchanged, read
-from withstand.monitor.intake.retention import expire, looked_at
+from withstand.monitor.intake.retention import DAY, expire, looked_at
 from withstand.monitor.intake.rules import note_rules
 from withstand.monitor.intake.salt import Hasher, check_salt, salt_of
 from withstand.monitor.intake.workers import Workers
@@ -33,6 +34,7 @@ from withstand.monitor.series.section import section as trend
 from withstand.monitor.settings import Settings
 from withstand.monitor.traffic import BusyError, Traffic
 from withstand.redteam.policy.records import Policy
+from withstand.store.purge import purge_records
 from withstand.store.store import Store
 
 APART = 3_600.0
@@ -145,8 +147,14 @@ def _look(job: Job, traffic: Traffic, store: Store, say: Callable[[str], None], 
     """
     span = traffic.span()
     now = span[1] if span else 0.0
-    if expired := expire(traffic, now, job.settings.keeping.retention_days):
+    keeping = job.settings.keeping
+    expired = expire(traffic, now, keeping.retention_days)
+    if expired:
         say(f"retention: {expired}")
+    if keeping.retention_days and not (expired and expired.doubt):
+        before = now - keeping.retention_days * DAY
+        if erased := purge_records(store, ITEM, keeping.name, before, "retention"):
+            say(f"retention: texts of {count(erased, 'exchange')} drawn for people are erased")
     context = Context(traffic, job.settings, job.policy, store, now)
     for step in STEPS:
         for line in step(context):

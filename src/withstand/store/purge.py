@@ -137,6 +137,24 @@ def purge_exchanges(store: Store, session: str, beside: Iterable[int], rows: Ite
         return not store.path or scrub(store.engine, 3.0)
 
 
+def purge_records(store: Store, kind: str, plan: str, before: float, person: str) -> int:
+    """Erase the texts of the records of a kind and plan that are of a time before this, in seconds since 1970. Returns
+    how many had any. No copy is left in the file, unless its readers hold it for longer than a few seconds."""
+    c = record.c
+    old = sql.select(c.key).where(
+        c.kind == kind, c.plan == plan, c.created < before, sql.func.coalesce(c.purged, 0) == 0
+    )
+    with store.writing() as connection:
+        if not (keys := _listed(connection, old)):
+            return 0
+        count = _rewrite(store, connection, record, keys, _free)
+        _record(connection, store, person, plan, {"rows": count, "answers": 0})
+    with store.errors():
+        if store.path:
+            scrub(store.engine, 3.0)
+    return count
+
+
 def _scrub(store: Store) -> bool:
     files.sweep(store)
     with store.errors():
