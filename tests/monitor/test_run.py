@@ -144,6 +144,7 @@ def test_the_command_says_what_it_saw_and_a_rerun_says_the_same(tmp_path, monkey
     monkeypatch.setenv("WITHSTAND_MONITOR_SALT", "the salt of the environment")
     screened(tmp_path)
     write(tmp_path / "a.jsonl", [exchange(1, ts=None, when=START), exchange(2, ts=None, when=START + 60)])
+    monkeypatch.setattr("withstand.cli.monitor.time.time", lambda: START + 4.5 * DAY)
     words = [
         "monitor",
         "run",
@@ -160,7 +161,9 @@ def test_the_command_says_what_it_saw_and_a_rerun_says_the_same(tmp_path, monkey
         with pytest.raises(SystemExit) as end:
             main([*words, "--json"])
         assert end.value.code == 0
-        outputs.append(json.loads(capsys.readouterr().out))
+        out, err = capsys.readouterr()
+        outputs.append(json.loads(out))
+        assert "the last exchange is of 2026-02-25 06:14 UTC, 4 days ago: what came since is not known" in err
     assert outputs[0] == outputs[1]
     assert outputs[0]["sections"][0]["value"]["exchanges"] == 2
     assert not (tmp_path / "monitor" / "salt").exists()

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from withstand.monitor.settings import Settings
     from withstand.store.store import Store
 
+DAY = 86_400
+STALE = 2 * DAY
+"""Seconds behind this machine's clock from which on traffic is said to have ended."""
 out_option = click.option(
     "--out", "folder", default="monitor", show_default=True, metavar="DIR", help="Folder of the monitor."
 )
@@ -71,6 +75,7 @@ def run(
     with api.open_store(store_file) as store:
         for seen in running.run(job, store, console.say, _seconds(every) if follow else None):
             _deliver(store, job, webhook)
+            _warn_of_silence(seen, time.time())
             if follow:
                 _show(seen)
     value = {"schema": 1, "folder": folder, "sections": [running.plain(section) for section in seen]}
@@ -109,6 +114,16 @@ def _deliver(store: "Store", job: "Job", webhook: str) -> None:
     if sent.failed:
         waiting = count(sent.waiting, "alert")
         console.say(f"warning: the webhook took no alert ({sent.failed}): {waiting} to be sent by the next run")
+
+
+def _warn_of_silence(seen: "Sequence[Section]", now: float) -> None:
+    """Sections know the log's time alone: that it ended days ago, as where its writer died, is said here."""
+    from withstand.redteam.dates import minute_of
+
+    end = next((section.value["end"] for section in seen if section.id == "happened" and "end" in section.value), now)
+    if now - end > STALE:
+        days = count(int((now - end) // DAY), "day")
+        console.say(f"warning: the last exchange is of {minute_of(end)} UTC, {days} ago: what came since is not known")
 
 
 def _seconds(span: str) -> float:
