@@ -251,3 +251,15 @@ def test_hours_without_a_line_are_no_calm_hours(tmp_path):
     seen = run(job(tmp_path, write(tmp_path / "c.jsonl", mute)))["happened"]
     assert seen.state == "note"
     assert "100% were blocked. 100% have no answer" in seen.answer
+
+
+def test_a_word_with_hidden_characters_in_it_is_flagged_by_a_rule(tmp_path):
+    hidden = [
+        "mira\u200bcle pan",
+        "\uff4diracle pan",
+        "".join(chr(0xE0000 + ord(letter)) for letter in "miracle pan") + "!",
+    ]
+    log = write(tmp_path / "a.jsonl", [exchange(at, prompt=text) for at, text in enumerate([*hidden, "a soup"])])
+    run(job(tmp_path, log, settings=screened(tmp_path)))
+    query = "SELECT flagged FROM label WHERE labeler = 'pan' ORDER BY seq"
+    assert rows(tmp_path, query) == [(True,), (True,), (True,), (False,)]

@@ -10,9 +10,10 @@ from hypothesis import strategies as some
 
 from withstand.monitor.proxy.answer import Answer, AnswerError, Events
 from withstand.monitor.proxy.asked import IDENTITY, BodyError, asked_of
-from withstand.monitor.proxy.lanes import Lanes, seen
+from withstand.monitor.proxy.lanes import Lanes
 from withstand.monitor.proxy.leaves import MOST
 from withstand.monitor.proxy.screens import Screens
+from withstand.monitor.screen.hidden import seen
 from withstand.monitor.screen.labelers import labelers_of
 from withstand.monitor.settings import Screener
 from withstand.redteam.policy.records import Category, Header, Policy

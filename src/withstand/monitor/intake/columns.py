@@ -15,6 +15,7 @@ from withstand.formats.traffic.position import Position
 from withstand.monitor.intake.redaction import redact, redact_name
 from withstand.monitor.intake.salt import Hasher
 from withstand.monitor.intake.skeleton import skeleton, skeleton_hash
+from withstand.monitor.screen.hidden import both_ways, highest
 from withstand.monitor.screen.labelers import Labeler, labelers_of
 from withstand.monitor.screen.rules import scores
 from withstand.monitor.settings import Settings
@@ -94,8 +95,9 @@ class Maker:
             else:
                 effect: Effect = "passed over" if item.harmless else "lost"
                 result.problem(item.line, item.kind, redact(item.why[:300]), effect)
+        shown, owners = both_ways(texts) if self.labelers else (texts, [])
         for labeler in self.labelers:
-            self._label(result, labeler, texts)
+            self._label(result, labeler, texts, highest(scores(labeler, shown), owners))
         return result
 
     def _add(self, result: Columns, item: Exchange, texts: list[tuple[str, str]]) -> None:
@@ -166,10 +168,12 @@ class Maker:
             for category, score in highest.items()
         ]
 
-    def _label(self, result: Columns, labeler: Labeler, texts: Sequence[tuple[str, str]]) -> None:
+    def _label(
+        self, result: Columns, labeler: Labeler, texts: Sequence[tuple[str, str]], values: Sequence[float | None]
+    ) -> None:
         screener = labeler.screener
         at = 0 if screener.reads == "prompt" else 1
-        for row, score in enumerate(scores(labeler, texts)):
+        for row, score in enumerate(values):
             if score is not None:
                 flagged = bool(labeler.flags(score))
                 result.labels.append(
