@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 from withstand.core import Json, SpecError, bounded
-from withstand.formats.traffic.cutting import Piece, too_long
+from withstand.formats.traffic.cutting import Piece, gathered, too_long
 from withstand.formats.traffic.decode import Decoder
 
 ZSTANDARD = 93
@@ -23,27 +23,17 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedEr
 
 def sample_pieces(path: str, start: int, size: int) -> Iterator[Piece]:
     """The samples of a log behind the first `start`: objects with `eval` and one sample in `samples`."""
-    decode, held, records = Decoder(), bytearray(), 0
-    try:
-        with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
-            members = {member.filename: member for member in archive.infolist()}
-            run = _run(file, archive, members, decode)
-            names = sorted(name for name in members if name.startswith("samples/") and name.endswith(".json"))
-            for name in names[start:]:
-                line, problem = _sample(file, archive, members[name], run, decode)
-                if problem is None:
-                    held += line
-                    records += 1
-                if held and (problem is not None or len(held) >= size):
-                    yield Piece(bytes(held), records, records)
-                    held, records = bytearray(), 0
-                if problem is not None:
-                    yield Piece(b"", 1, 1, problem)
-    except DAMAGE as error:
-        yield from [Piece(bytes(held), records, records)] if held else []
-        yield Piece(b"", 0, 0, ("damaged log", " ".join(str(error).split())[:200]))
-        return
-    yield from [Piece(bytes(held), records, records)] if held else []
+    return gathered(_samples(path, start), size, DAMAGE)
+
+
+def _samples(path: str, start: int) -> Iterator[tuple[bytes, tuple[str, str] | None]]:
+    decode = Decoder()
+    with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+        members = {member.filename: member for member in archive.infolist()}
+        run = _run(file, archive, members, decode)
+        names = sorted(name for name in members if name.startswith("samples/") and name.endswith(".json"))
+        for name in names[start:]:
+            yield _sample(file, archive, members[name], run, decode)
 
 
 def _run(file: BinaryIO, archive: zipfile.ZipFile, members: Mapping[str, Any], decode: Decoder) -> Json:

@@ -2,7 +2,7 @@
 
 import csv
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +24,30 @@ class Piece:
     size: int
     problem: tuple[str, str] | None = None
     ends: tuple[int, ...] = ()
+
+
+def gathered(
+    lines: Iterable[tuple[bytes, tuple[str, str] | None]], size: int, damage: tuple[type[Exception], ...]
+) -> Iterator[Piece]:
+    """Records of a file that is no stream of bytes, about `size` bytes at a time. lines: each record, or its problem.
+
+    damage: what `lines` raises where nothing more can be read; it is the last piece.
+    """
+    held, records, problems = bytearray(), 0, list[Piece]()
+    try:
+        for line, problem in lines:
+            if problem is None:
+                held += line
+                records += 1
+            if held and (problem is not None or len(held) >= size):
+                yield Piece(bytes(held), records, records)
+                held, records = bytearray(), 0
+            if problem is not None:
+                yield Piece(b"", 1, 1, problem)
+    except damage as error:
+        problems = [Piece(b"", 0, 0, ("damaged log", " ".join(str(error).split())[:200]))]
+    yield from [Piece(bytes(held), records, records)] if held else []
+    yield from problems
 
 
 class Cutter(Protocol):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from withstand.core import SpecError
-from withstand.formats.traffic.cutting import Piece
+from withstand.formats.traffic.cutting import Piece, gathered
 from withstand.formats.traffic.decode import LINE, Decoder, UnreadableError, mended
 
 BATCH = 512
@@ -74,24 +74,17 @@ def parquet_pieces(path: str, start: int, size: int) -> Iterator[Piece]:
     except ModuleNotFoundError:
         raise SpecError("Parquet needs pyarrow", hint="pip install pyarrow, or write the log as JSONL") from None
     damage = (pyarrow.ArrowException, ValueError, OSError, TypeError, KeyError, ArithmeticError)
-    decode, done, held, records = Decoder(), 0, bytearray(), 0
-    try:
+
+    def rows() -> Iterator[tuple[bytes, None]]:
+        decode, done = Decoder(), 0
         file: Any = parquet.ParquetFile(path)
         for batch in file.iter_batches(batch_size=BATCH):
             done += batch.num_rows
-            if done <= start:
-                continue
-            rows = _in_microseconds(pyarrow, batch).to_pylist()[max(0, start - done + batch.num_rows) :]
-            held += b"".join(decode.dumps(row) + b"\n" for row in rows)
-            records += len(rows)
-            if len(held) >= size:
-                yield Piece(bytes(held), records, records)
-                held, records = bytearray(), 0
-    except damage as error:
-        yield from [Piece(bytes(held), records, records)] if held else []
-        yield Piece(b"", 0, 0, ("damaged log", " ".join(str(error).split())[:200]))
-        return
-    yield from [Piece(bytes(held), records, records)] if held else []
+            if done > start:
+                own = _in_microseconds(pyarrow, batch).to_pylist()[max(0, start - done + batch.num_rows) :]
+                yield from ((decode.dumps(row) + b"\n", None) for row in own)
+
+    return gathered(rows(), size, damage)
 
 
 def _in_microseconds(pyarrow: Any, batch: Any) -> Any:
