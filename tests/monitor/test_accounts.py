@@ -147,9 +147,3 @@ def test_volume_is_held_against_an_accounts_own_days_and_newcomers_against_two_w
     assert by["fresh"].times is None
     assert behavior.newcomers(traffic, now) == behavior.Newcomers(1, 1, 2, 64)
     assert behavior.newcomers(traffic, 86_400.0 * 13) is None
-
-
-def test_accounts_that_send_one_form_in_an_hour_act_alike(traffic):
-    write(traffic, [{"account": f"a{at}", "ts": 7200.0 + at, "skeleton": 5} for at in range(6)])
-    write(traffic, [{"account": f"a{at}", "ts": 7200.0 * at, "skeleton": 6} for at in range(6)])
-    assert behavior.alike(traffic) == [behavior.Alike(5, 7200.0, 6, 6)]

@@ -1,4 +1,4 @@
-"""How accounts behave, without a look at what they ask: automation, age, volume, and many that act as one."""
+"""How accounts behave, without a look at what they ask: automation, age and volume."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -151,24 +151,3 @@ def first_seen(traffic: Traffic, accounts: list[str]) -> dict[str, float]:
     """When each of these accounts was seen first, deleted exchanges included; seconds since 1970."""
     query = "SELECT account, min(first) FROM account_day WHERE account IN ? GROUP BY ALL"
     return dict(traffic.rows(query, [accounts]))
-
-
-@dataclass(frozen=True, slots=True)
-class Alike:
-    """A form of prompts that many accounts sent in one hour. hour: seconds since 1970, of its start."""
-
-    skeleton: int
-    hour: float
-    accounts: int
-    requests: int
-
-
-def alike(traffic: Traffic, least: int = 5, most: int = 100) -> list[Alike]:
-    """Forms that `least` accounts or more sent in the same hour: accounts that act as one. The widest first."""
-    rows = traffic.rows(
-        f"""SELECT skeleton, floor(ts / {HOUR}) * {HOUR} AS hour, count(DISTINCT account) AS accounts, count(*) AS n
-        FROM exchange WHERE skeleton IS NOT NULL AND account <> '' GROUP BY ALL HAVING accounts >= ?
-        ORDER BY accounts DESC, hour, skeleton LIMIT ?""",
-        [least, most],
-    )
-    return [Alike(int(skeleton), float(hour), accounts, n) for skeleton, hour, accounts, n in rows]

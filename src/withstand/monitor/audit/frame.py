@@ -14,12 +14,10 @@ from withstand.monitor.settings import Settings
 from withstand.redteam.dates import MONDAY, WEEK
 
 EDGES = (0.05, 0.25, 0.5, 0.75)
-"""Where a band ends and the next begins. The zero band lies below the first."""
-NO_SCORE = -1
-"""The band of exchanges that no such screener scored."""
-BANDS = (NO_SCORE, *range(len(EDGES) + 1))
+"""Where a band of scores ends and the next begins: 0 lies below the first. Exchanges that no such screener scored are
+of the band -1."""
 
-FRAME = """
+FRAME = f"""
 CREATE OR REPLACE TEMP TABLE frame AS
 WITH scored AS (
     SELECT seq, max((stage + 2) * 2 + score) % 2 AS score FROM label
@@ -28,8 +26,8 @@ WITH scored AS (
     GROUP BY seq
 )
 SELECT e.seq, a.requests, e.audit, CAST(floor((e.ts - $monday) / $week) AS BIGINT) AS week, CASE
-    WHEN score IS NULL THEN -1 WHEN score < 0.05 THEN 0 WHEN score < 0.25 THEN 1 WHEN score < 0.5 THEN 2
-    WHEN score < 0.75 THEN 3 ELSE 4 END AS band
+    WHEN score IS NULL THEN -1 {" ".join(f"WHEN score < {edge} THEN {band}" for band, edge in enumerate(EDGES))}
+    ELSE {len(EDGES)} END AS band
 FROM exchange e LEFT JOIN scored USING (seq)
 JOIN (SELECT account, count(*) AS requests FROM exchange WHERE ts IS NOT NULL GROUP BY account) a
     ON a.account IS NOT DISTINCT FROM e.account
