@@ -23,16 +23,16 @@ class Burst:
     events: int
 
 
-def bursts(times: Sequence[float], rate: float, ratio: float = RATIO, cost: float = COST) -> list[Burst]:
+def bursts(times: Sequence[float], rate: float) -> list[Burst]:
     """The bursts of the least total cost. times: ascending.   rate: usual events per unit of time, above 0."""
     gaps = [later - earlier for earlier, later in pairwise(times)]
     if not gaps or rate <= 0:
         return []
-    enter, calm, busy = cost * math.log(len(gaps)), 0.0, math.inf
+    enter, calm, busy = COST * math.log(len(gaps)), 0.0, math.inf
     came: list[tuple[bool, bool]] = []
     for gap in gaps:
         price_calm = rate * gap - math.log(rate)
-        price_busy = ratio * rate * gap - math.log(ratio * rate)
+        price_busy = RATIO * rate * gap - math.log(RATIO * rate)
         came.append((busy < calm, busy <= calm + enter))  # of each state: whether it came from the busy one
         calm, busy = min(calm, busy) + price_calm, min(busy, calm + enter) + price_busy
     state, states = busy < calm, []

@@ -20,15 +20,15 @@ _OVERSHOOT = 1.166
 """Twice the mean overshoot of a normal random walk over its limit: Siegmund 1985, "Sequential Analysis", p. 27."""
 
 
-def cusum(scores: Floats, slack: float = SLACK, limits: npt.ArrayLike = math.inf) -> Floats:
-    """Of each score along the first axis: what has added up above `slack`, since it was 0 last or crossed `limits`.
+def cusum(scores: Floats, limits: npt.ArrayLike = math.inf) -> Floats:
+    """Of each score along the first axis: what has added up above `SLACK`, since it was 0 last or crossed `limits`.
 
     A score that is no number leaves the sum as it is. After an alarm (a sum of `limits` or more) it starts anew.
     """
     path, total = np.empty_like(scores), np.zeros(scores.shape[1:])
     bounds = np.broadcast_to(np.asarray(limits, np.float64), scores.shape)
     for at, score in enumerate(scores):
-        total = np.where(np.isnan(score), total, np.maximum(0.0, total + np.nan_to_num(score) - slack))
+        total = np.where(np.isnan(score), total, np.maximum(0.0, total + np.nan_to_num(score) - SLACK))
         path[at] = total
         total = np.where(total >= bounds[at], 0.0, total)
     return path

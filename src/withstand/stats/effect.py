@@ -30,15 +30,15 @@ class Effect:
             return float(self.difference == 0)
         return 2 * float(t_tail(abs(self.difference) / self.error, max(1.0, min(self.df, MOST))))
 
-    def conclusion(self, margin: float | None = None, level: float = 0.95) -> Conclusion:
+    def conclusion(self, margin: float | None = None) -> Conclusion:
         """A difference where the interval excludes 0. "equivalent" asks for more than a large p: both one-sided tests
         reject a difference of `margin` or more (Schuirmann 1987, J. Pharmacokinetics and Biopharmaceutics 15:657), that
-        is, the interval at 1 - 2 (1 - level) lies within. Without a margin it is never said."""
-        low, high = self.limits(level)
+        is, the interval at 90% lies within. Without a margin it is never said."""
+        low, high = self.limits()
         if high < 0 or low > 0:
             return "lower" if high < 0 else "higher"
         if margin is not None:
-            near, far = self.limits(2 * level - 1)
+            near, far = self.limits(0.9)
             if -margin < near and far < margin:
                 return "equivalent"
         return "undecided"

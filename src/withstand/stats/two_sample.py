@@ -21,14 +21,14 @@ LARGE = 0.65
 _LONGEST = 1000
 
 
-def features(texts: Sequence[str], buckets: int = BUCKETS) -> Floats:
+def features(texts: Sequence[str]) -> Floats:
     """A row of length 1 for each text: square roots of its counts of character n-grams, in hashed buckets."""
-    rows = np.zeros((len(texts), buckets), np.float64)
+    rows = np.zeros((len(texts), BUCKETS), np.float64)
     for row, text in zip(rows, texts, strict=True):
         data = " ".join(text[:_LONGEST].lower().split()).encode()
-        places = [crc32(data[at : at + size]) % buckets for size in SIZES for at in range(len(data) - size + 1)]
+        places = [crc32(data[at : at + size]) % BUCKETS for size in SIZES for at in range(len(data) - size + 1)]
         if places:
-            row[:] = np.sqrt(np.bincount(places, minlength=buckets) / len(places))
+            row[:] = np.sqrt(np.bincount(places, minlength=BUCKETS) / len(places))
     return rows
 
 

@@ -33,16 +33,17 @@ def weekly(context: Context, panel: Panel, budget: Budget) -> list[Alarm]:
     [(oldest,)] = context.traffic.rows("SELECT min(ts) FROM exchange")
     if oldest is None or oldest > past + DAY:
         return []
-    alarms = [_mix(context, labeler, past, start, end, budget) for labeler in _labelers(panel, past, end)]
-    alarms.append(_text(context, past, start, end, budget))
+    names = _whole(panel, past, end)
+    alarms = [_text(context, past, start, end, budget)]
+    if len(names) > 1:
+        alarms.insert(0, _mix(context, names, past, start, end, budget))
     return [alarm for alarm in alarms if alarm is not None]
 
 
-def _labelers(panel: Panel, past: float, end: float) -> list[list[Name]]:
-    """One list: the series that cover all four weeks, of which a mix can be taken; empty for fewer than two."""
+def _whole(panel: Panel, past: float, end: float) -> list[Name]:
+    """The series of categories that cover all four weeks."""
     rows = slice(max(0, int(past // DAY) - panel.first + 1), int(end // DAY) - panel.first)
-    whole = [name for at, name in enumerate(panel.names) if name.kind == "category" and panel.alive[rows, at].all()]
-    return [whole] if len(whole) > 1 else []
+    return [name for at, name in enumerate(panel.names) if name.kind == "category" and panel.alive[rows, at].all()]
 
 
 def _mix(

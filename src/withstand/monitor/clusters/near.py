@@ -33,7 +33,7 @@ Signatures = npt.NDArray[np.uint32]
 Places = npt.NDArray[np.int64]
 
 
-def groups(texts: Sequence[str], weights: Sequence[float], alike: float = ALIKE) -> list[list[int]]:
+def groups(texts: Sequence[str], weights: Sequence[float]) -> list[list[int]]:
     """The places of texts that are near-duplicates of one another, the middle one first; single texts are groups too.
 
     weights: how often each was seen, by which the middle of a group is chosen.   Equal texts give equal groups.
@@ -44,12 +44,12 @@ def groups(texts: Sequence[str], weights: Sequence[float], alike: float = ALIKE)
     parent = np.arange(len(texts))
     looks = EXACT
     for band in range(BANDS):
-        first, second, estimates = _candidates(signatures, band, parent, alike)
-        near = estimates >= alike
-        doubtful = np.flatnonzero(estimates < alike + SLACK)[:looks]
+        first, second, estimates = _candidates(signatures, band, parent)
+        near = estimates >= ALIKE
+        doubtful = np.flatnonzero(estimates < ALIKE + SLACK)[:looks]
         looks -= len(doubtful)
         for place in doubtful.tolist():
-            near[place] = jaccard(runs(texts[first[place]]), runs(texts[second[place]])) >= alike
+            near[place] = jaccard(runs(texts[first[place]]), runs(texts[second[place]])) >= ALIKE
         parent = _joined(parent, first[near], second[near])
     together: dict[int, list[int]] = {}
     for place, root in enumerate(parent.tolist()):
@@ -57,7 +57,7 @@ def groups(texts: Sequence[str], weights: Sequence[float], alike: float = ALIKE)
     return [part for members in together.values() for part in _coherent(members, signatures, weights)]
 
 
-def near_any(texts: Sequence[str], members: Sequence[str], alike: float = ALIKE) -> list[int]:
+def near_any(texts: Sequence[str], members: Sequence[str]) -> list[int]:
     """The places of texts that are near-duplicates of one of these members, by the estimate."""
     if not texts:
         return []
@@ -65,7 +65,7 @@ def near_any(texts: Sequence[str], members: Sequence[str], alike: float = ALIKE)
     best = np.zeros(len(texts))
     for row in own:
         np.maximum(best, (signatures == row).mean(axis=1), out=best)
-    return [int(place) for place in np.flatnonzero(best >= alike)]
+    return [int(place) for place in np.flatnonzero(best >= ALIKE)]
 
 
 def runs(text: str) -> frozenset[bytes]:
@@ -130,7 +130,7 @@ def _mixed(values: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
     return values * np.uint32(0xC2B2AE35)
 
 
-def _candidates(signatures: Signatures, band: int, parent: Places, alike: float) -> tuple[Places, Places, Any]:
+def _candidates(signatures: Signatures, band: int, parent: Places) -> tuple[Places, Places, Any]:
     """Pairs of places of two groups that share a band and whose estimate is high enough, with the estimates."""
     rows = signatures[:, band * ROWS : (band + 1) * ROWS].astype(np.uint64)
     keys = np.zeros(len(signatures), dtype=np.uint64)
@@ -153,7 +153,7 @@ def _candidates(signatures: Signatures, band: int, parent: Places, alike: float)
         likeness(signatures, first[at : at + size], second[at : at + size]) for at in range(0, max(1, len(first)), size)
     ]
     estimates = np.concatenate(parts)
-    near = estimates >= alike - SLACK
+    near = estimates >= ALIKE - SLACK
     return first[near], second[near], estimates[near]
 
 
