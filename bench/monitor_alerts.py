@@ -21,7 +21,8 @@ from withstand.monitor.alerts.budget import SHARES, Budget
 from withstand.monitor.alerts.detect import Alarm, token_alarms, windows
 from withstand.monitor.alerts.records import gather
 from withstand.monitor.alerts.rise import daily_scores, rises
-from withstand.monitor.series.panel import DAY, HOUR, Name, Panel
+from withstand.monitor.series.panel import Name, Panel
+from withstand.redteam.dates import DAY, HOUR
 from withstand.stats.counts import FEWEST_DAYS
 
 RATES = (0.02, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)

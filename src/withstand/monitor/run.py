@@ -19,7 +19,7 @@ from withstand.monitor.effects.section import section as effects
 from withstand.monitor.intake.columns import Recipe
 from withstand.monitor.intake.happened import section as happened
 from withstand.monitor.intake.read import Unchanged, read
-from withstand.monitor.intake.retention import DAY, expire, looked_at
+from withstand.monitor.intake.retention import expire, looked_at
 from withstand.monitor.intake.rules import note_rules
 from withstand.monitor.intake.salt import Hasher, check_salt, salt_of
 from withstand.monitor.intake.workers import Workers
@@ -33,6 +33,7 @@ from withstand.monitor.section import Context, Section
 from withstand.monitor.series.section import section as trend
 from withstand.monitor.settings import Settings
 from withstand.monitor.traffic import BusyError, Traffic
+from withstand.redteam.dates import DAY
 from withstand.redteam.policy.records import Policy
 from withstand.store.purge import purge_records
 from withstand.store.store import Store

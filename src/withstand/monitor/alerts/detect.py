@@ -12,7 +12,8 @@ from statistics import NormalDist
 import numpy as np
 
 from withstand.monitor.alerts.budget import Budget
-from withstand.monitor.series.panel import DAY, HOUR, QUARTER, Name, Panel
+from withstand.monitor.series.panel import QUARTER, Name, Panel
+from withstand.redteam.dates import DAY, HOUR
 from withstand.stats.counts import FEWEST_DAYS, Forecast, forecast, rate_ratio, usual_level
 from withstand.stats.special import Floats, t_tail
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from withstand.monitor.alerts.detect import LOOKED, Alarm, expected_on
 from withstand.monitor.section import Context
-from withstand.monitor.series.panel import DAY, HOUR, Name, Panel
-from withstand.redteam.dates import length_of
+from withstand.monitor.series.panel import Name, Panel
+from withstand.redteam.dates import DAY, HOUR, length_of
 from withstand.redteam.policy.records import Alert as Limit
 from withstand.stats.counts import rate_ratio, tail
 from withstand.stats.special import Floats

@@ -11,7 +11,8 @@ from typing import Literal, TypeAlias
 from withstand.core import Json, SpecError, digest
 from withstand.monitor.alerts.budget import SHARES, VERSION
 from withstand.monitor.alerts.detect import Alarm
-from withstand.monitor.series.panel import DAY, Name
+from withstand.monitor.series.panel import Name
+from withstand.redteam.dates import DAY, HOUR
 from withstand.stats.winners import clopper_pearson
 from withstand.store.revisions import Record, add_record, append, records, revisions
 from withstand.store.store import Store
@@ -118,7 +119,7 @@ def _covers(past: Alert, new: Alert) -> bool:
 def alert_of(monitor: str, alarm: Alarm, policy: str) -> Alert:
     """An alert of one alarm."""
     budgeted = alarm.rule in SHARES
-    identity = digest(["alert", monitor, budgeted, alarm.series.key, int(alarm.start // 3_600), VERSION])
+    identity = digest(["alert", monitor, budgeted, alarm.series.key, int(alarm.start // HOUR), VERSION])
     return Alert(
         f"A-{identity[:10]}", monitor, alarm.rule, VERSION, alarm.series, alarm.start, alarm.end, alarm.at,
         alarm.end - alarm.start, alarm.observed, alarm.expected, alarm.times, alarm.low, alarm.high, alarm.p,

@@ -1,7 +1,6 @@
 """The section "alerts": what was unusual, who decides, what to do, and what the rules cost in false alarms."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from withstand.core import Json
 from withstand.core.text import count, decimals, interval, percent
@@ -12,6 +11,7 @@ from withstand.monitor.alerts.records import ENOUGH, POOR, Alert, Precision, pre
 from withstand.monitor.alerts.watch import Watched, watch
 from withstand.monitor.section import Context, Section, State
 from withstand.monitor.series.panel import Name, Panel, silent
+from withstand.redteam.dates import minute_of
 from withstand.report.table import Column, Table
 from withstand.stats.counts import FEWEST_DAYS
 
@@ -104,14 +104,14 @@ def _advice(pending: Sequence[Alert], rates: Sequence[Precision]) -> tuple[str, 
 
 def when(ts: float | None) -> str:
     """A time as a reader sees it, in UTC."""
-    return "" if ts is None else datetime.fromtimestamp(ts, UTC).strftime("%Y-%m-%d %H:%M")
+    return "" if ts is None else minute_of(ts)
 
 
 def alert_table(listed: Sequence[Alert], title: str, note: str = "") -> Table:
     """Alerts, one a row."""
     columns = [
-        Column("id"), Column("clear at", when), Column("what"), Column("rule"), Column("observed", _figure, right=True),
-        Column("usual", _figure, right=True), Column("times usual", _times, right=True),
+        Column("id"), Column("clear at", when), Column("what"), Column("rule"), Column("observed", figure, right=True),
+        Column("usual", figure, right=True), Column("times usual", _times, right=True),
         Column("accounts", right=True), Column("beside"), Column("detail"), Column("action"), Column("owner"),
         Column("state"),
     ]  # fmt: skip
@@ -124,7 +124,8 @@ def alert_table(listed: Sequence[Alert], title: str, note: str = "") -> Table:
     return Table(columns, rows[-SHOWN:], title, note)
 
 
-def _figure(value: float | None) -> str:
+def figure(value: float | None) -> str:
+    """A count or a mean, in two digits where it is small."""
     return "unknown" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
@@ -189,7 +190,7 @@ def _budget(context: Context, watched: Watched) -> Table:
 def _policy(rules: Sequence[PolicyRule]) -> Table:
     columns = [
         Column("series"), Column("the policy says"), Column("fired", right=True),
-        Column(f"would fire on usual traffic in {MONTH} days", _figure, right=True),
+        Column(f"would fire on usual traffic in {MONTH} days", figure, right=True),
     ]  # fmt: skip
     rows = [(rule.series.title, rule.text, len(rule.alarms), (rule.implied,)) for rule in rules]
     note = "These rules fire as written and keep no budget: the last column is the false alarms that they imply."

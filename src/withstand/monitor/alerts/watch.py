@@ -14,7 +14,8 @@ from withstand.monitor.alerts.records import Alert
 from withstand.monitor.alerts.rise import daily_scores, rises
 from withstand.monitor.alerts.weekly import weekly
 from withstand.monitor.section import Context
-from withstand.monitor.series.panel import HOUR, Booleans, Panel, read_panel
+from withstand.monitor.series.panel import Booleans, Panel, read_panel
+from withstand.redteam.dates import HOUR
 from withstand.stats.bursts import RATIO, bursts
 
 EVIDENCE = 20

@@ -12,8 +12,8 @@ import numpy as np
 from withstand.monitor.alerts.budget import Budget
 from withstand.monitor.alerts.detect import Alarm
 from withstand.monitor.section import Context
-from withstand.monitor.series.panel import DAY, Name, Panel
-from withstand.redteam.dates import MONDAY, WEEK
+from withstand.monitor.series.panel import Name, Panel
+from withstand.redteam.dates import DAY, MONDAY, WEEK
 from withstand.stats.mixes import LARGE, jensen_shannon, permuted_p, psi
 from withstand.stats.special import Floats
 from withstand.stats.two_sample import LARGE as APART

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from withstand.core import Json, SpecError, from_json
 from withstand.monitor.intake.salt import Hasher
-from withstand.redteam.dates import moment
+from withstand.redteam.dates import DAY, moment
 from withstand.store.revisions import append, records
 from withstand.store.store import Store
 
@@ -38,7 +38,7 @@ class Mitigation:
     outcome: OutcomeName = "flags"
     better: Literal["lower", "higher"] = "lower"
     unit: Unit = "account"
-    period: int = 86_400
+    period: int = DAY
     margin: float | None = None
     population: str = ""
     hypothesis: str = ""

@@ -1,7 +1,6 @@
 """The section "what happened": how much traffic, of whom, and what of the logs was read and what not."""
 
 from collections import defaultdict
-from datetime import UTC, datetime
 from typing import Any
 
 from withstand.core import Json
@@ -9,6 +8,7 @@ from withstand.core.text import count, percent, series, whole
 from withstand.monitor.intake.columns import LISTED
 from withstand.monitor.intake.rules import unseen
 from withstand.monitor.section import Chart, Context, Line, Section, State
+from withstand.redteam.dates import minute_of
 from withstand.report.table import Column, Table
 
 HOURLY = 14 * 24
@@ -273,4 +273,4 @@ def _chart(context: Context, span: tuple[float, float]) -> Chart:
 
 
 def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f"{minute_of(seconds)} UTC"

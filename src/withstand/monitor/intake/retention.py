@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from withstand.core.text import count
 from withstand.monitor.traffic import COUNTS, Traffic
-
-DAY = 86_400
+from withstand.redteam.dates import DAY, HOUR
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ def expire(traffic: Traffic, now: float, days: int) -> Expired | None:
     less than a fifth of as many days before, it waits for more. Once a day of the log's time the file is then written
     anew, so that the bytes are gone as well.
     """
-    before = (now - days * DAY) // 3600 * 3600
+    before = (now - days * DAY) // HOUR * HOUR
     if days == 0:
         return None
     [(exchanges, texts)] = traffic.rows(

@@ -8,11 +8,11 @@ from math import floor
 from typing import Literal, TypeAlias
 
 from withstand.core import SpecError
+from withstand.redteam.dates import DAY, HOUR, WEEK
 
 Kind: TypeAlias = Literal["fixed", "sliding", "bucket"]
 KINDS: tuple[Kind, ...] = ("fixed", "sliding", "bucket")
-UNITS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3_600, "hour": 3_600, "day": 86_400,
-         "week": 604_800}  # fmt: skip
+UNITS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": HOUR, "hour": HOUR, "day": DAY, "week": WEEK}
 TEXT = re.compile(rf"([0-9_]+)/({'|'.join(UNITS)})")
 NEAR = 1e-9
 """What a bucket may lack of a whole request: it is a rounding."""

@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from withstand.monitor.section import Context, Mark
 from withstand.monitor.traffic import Traffic
+from withstand.redteam.dates import DAY, HOUR
 from withstand.stats.special import Floats
 
-HOUR, DAY, QUARTER = 3_600, 86_400, 900
+QUARTER = 900
 OUTAGE = 5
 """An hour without an exchange, where there are usually so many or more, is an outage: it says nothing."""
 BLIND = 3

@@ -10,10 +10,11 @@ from withstand.core.text import count, decimals, percent
 from withstand.monitor.alerts import records
 from withstand.monitor.alerts.budget import budget_of
 from withstand.monitor.alerts.rise import Scores, daily_scores, rises, whitened
-from withstand.monitor.alerts.section import when
+from withstand.monitor.alerts.section import figure, when
 from withstand.monitor.alerts.watch import without_incidents
 from withstand.monitor.section import Chart, Context, Line, Mark, Section, State
-from withstand.monitor.series.panel import DAY, Name, Panel, marks, read_panel, silent
+from withstand.monitor.series.panel import Name, Panel, marks, read_panel, silent
+from withstand.redteam.dates import DAY
 from withstand.report.table import Column, Table
 from withstand.stats import cusum
 from withstand.stats.counts import rate_ratio
@@ -158,8 +159,8 @@ def _answer(
 
 def _table(trends: Sequence[Trend]) -> Table:
     columns = [
-        Column("series"), Column("version"), Column("a day, last week", _figure, right=True),
-        Column("usual", _figure, right=True), Column("times usual (95%)", _times, right=True),
+        Column("series"), Column("version"), Column("a day, last week", figure, right=True),
+        Column("usual", figure, right=True), Column("times usual (95%)", _times, right=True),
         Column("EWMA", decimals(1), unit="deviations", right=True), Column("state"),
     ]  # fmt: skip
     rows = [
@@ -173,10 +174,6 @@ def _table(trends: Sequence[Trend]) -> Table:
         " not."
     )
     return Table(columns, rows, "The last week against what is usual", note)
-
-
-def _figure(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _times(value: float | None, low: float | None, high: float | None) -> str:
