@@ -56,8 +56,7 @@ def audit(
     policy = read_policy(policy_file)
     settings = read_settings(settings_file, policy) if settings_file else Settings()
     with Traffic(folder) as traffic, api.open_store(store_file) as store:
-        span = traffic.span()
-        context = Context(traffic, settings, policy, store, span[1] if span else 0.0)
+        context = Context(traffic, settings, policy, store, traffic.end)
         name = settings.keeping.name
         if take or targeted:
             queue.keep_words(store, name, policy, context.now)

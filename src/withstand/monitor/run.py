@@ -8,6 +8,7 @@ from pathlib import Path
 
 from withstand.core import Json, SpecError
 from withstand.core.text import count
+from withstand.formats.traffic.source import STDIN
 from withstand.monitor.accounts.probing_section import section as probing
 from withstand.monitor.accounts.section import section as who
 from withstand.monitor.alerts.section import section as alerts
@@ -42,7 +43,6 @@ APART = 3_600.0
 """Seconds of traffic between two reports in the store on a log that is followed, where no state changes."""
 POLL = 1.0
 """Seconds between two looks at logs that are followed."""
-STDIN = "-"
 
 STEPS: Sequence[Callable[[Context], Sequence[str]]] = (screen, count_labels)
 """What is done between reading and saying, such as later screeners. Each returns lines to tell the user."""
@@ -146,9 +146,7 @@ def _look(job: Job, traffic: Traffic, store: Store, say: Callable[[str], None], 
 
     apart: as `publish` takes `every`.
     """
-    span = traffic.span()
-    now = span[1] if span else 0.0
-    keeping = job.settings.keeping
+    now, keeping = traffic.end, job.settings.keeping
     expired = expire(traffic, now, keeping.retention_days)
     if expired:
         say(f"retention: {expired}")

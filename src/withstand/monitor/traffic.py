@@ -220,6 +220,12 @@ class Traffic:
         step = max(86_400.0, 10 * abs(highest[-1] - lowest[-1]) / count)
         return lowest[_behind_gap(lowest, step)], highest[_behind_gap(highest, step)]
 
+    @property
+    def end(self) -> float:
+        """When the exchanges at hand end; 0 where there are none."""
+        span = self.span()
+        return span[1] if span else 0.0
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All that is written inside stands, or none of it."""

@@ -9,7 +9,7 @@ from withstand.core.text import count, percent, whole
 from withstand.monitor.clusters.near import ALIKE
 from withstand.monitor.clusters.templates import KEPT, LEAST, LEVEL, MANY, Template, Templates, templates_of
 from withstand.monitor.section import Chart, Context, Line, Section, words_column
-from withstand.redteam.dates import minute_of, span
+from withstand.redteam.dates import DAY, minute_of, span
 from withstand.report.table import Column, Table
 
 ID, QUESTION = "templates", "Do many accounts send the same template at one time?"
@@ -113,12 +113,12 @@ def _charts(context: Context, coordinated: Sequence[Template]) -> list[Chart]:
     lines = []
     for template in coordinated:
         rows = context.traffic.rows(
-            "SELECT floor(ts / 86400)::BIGINT, count(*) FROM exchange "
+            f"SELECT floor(ts / {DAY})::BIGINT, count(*) FROM exchange "
             "WHERE list_contains(?::UBIGINT[], skeleton) AND ts BETWEEN ? AND ? GROUP BY 1",
             [list(template.hashes), template.first, min(template.last, context.now)],
         )
         days = dict(rows)
         if days:
-            points = [(day * 86_400.0, float(days.get(day, 0))) for day in range(min(days) - 1, max(days) + 2)]
+            points = [(float(day * DAY), float(days.get(day, 0))) for day in range(min(days) - 1, max(days) + 2)]
             lines.append(Line(template.id[:8], points))
     return [Chart("Exchanges per day of coordinated templates", lines)] if lines else []

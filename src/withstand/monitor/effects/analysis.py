@@ -10,6 +10,7 @@ from withstand.monitor.effects.designs import Finding, measure, untreated
 from withstand.monitor.effects.mitigation import Mitigation, Registered, content
 from withstand.monitor.effects.outcomes import LENGTH, benign_refusals, flags, newcomers, outcome_of
 from withstand.monitor.traffic import Traffic
+from withstand.redteam.dates import DAY
 from withstand.stats.multiple import holm
 
 Word: TypeAlias = Literal["worked", "worse", "no effect", "undecided", "unknown"]
@@ -112,7 +113,7 @@ def _registration(mitigation: Mitigation, registration: Registered | None, chang
     if registration.before_data:
         return "registered before any of its data was read", True
     assert registration.until is not None
-    days = (registration.until - mitigation.since) / 86_400
+    days = (registration.until - mitigation.since) / DAY
     return f"registered when {days:.1f} days of data after the date were read already: not a test set beforehand", False
 
 
