@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from withstand.cli import console
-from withstand.cli.options import CONTEXT, Commands, Result, command
+from withstand.cli.options import CONTEXT, Commands, Result, command, store_file_option
 from withstand.core import SpecError
 from withstand.core.text import count
 
@@ -48,10 +48,7 @@ def monitor() -> None:
     "--retention", type=click.IntRange(min=0), default=None, metavar="DAYS",
     help="Delete exchanges that are older, by the log's own time; 0 keeps all.",
 )  # fmt: skip
-@click.option(
-    "--store", "store_file", envvar="WITHSTAND_STORE", default="withstand.db", show_default=True, metavar="DB",
-    help="Store of alerts, labels and what a run said.",
-)  # fmt: skip
+@store_file_option("Store of alerts, labels and what a run said.")
 def run(
     logs: tuple[str, ...], policy_file: str, settings_file: str, folder: str, form: str, columns: tuple[str, ...],
     follow: bool, every: str, no_text: bool, retention: int | None, store_file: str,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from withstand.cli import console
-from withstand.cli.options import Result, command, options
+from withstand.cli.options import Result, command, options, store_file_option
 from withstand.core.text import count
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ OPTIONS = options(
     click.option("--write", "target", default="", metavar="FILE", help="Write what --by has to label to CSV or JSONL."),
     click.option("--read", "source", default="", metavar="FILE", help="Take the labels of --by from such a file."),
     click.option("--by", "labeler", default="", metavar="NAME", help="Who labels, with --write and --read."),
-    click.option("--store", "store_file", envvar="WITHSTAND_STORE", default="withstand.db", show_default=True,
-                 metavar="DB", help="Store of the queue and the labels."),
+    store_file_option("Store of the queue and the labels."),
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from withstand.cli import console
-from withstand.cli.options import Result, command, options
+from withstand.cli.options import Result, command, options, store_file_option
 from withstand.core import SpecError
 from withstand.redteam.dates import DAY, HOUR, WEEK
 
@@ -47,8 +47,7 @@ OPTIONS = options(
     click.option("--register", is_flag=True, help="Write the test to the store, and look at no data."),
     click.option("--monitor", "monitor_name", default="monitor", show_default=True, metavar="NAME",
                  help="Name of the monitor in the store."),
-    click.option("--store", "store_file", envvar="WITHSTAND_STORE", default="withstand.db", show_default=True,
-                 metavar="DB", help="Store of what is registered."),
+    store_file_option("Store of what is registered."),
 )  # fmt: skip
 
 

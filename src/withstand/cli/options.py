@@ -59,6 +59,16 @@ store_option = click.option(
     "--store", envvar="WITHSTAND_STORE", default="withstand.db", show_default=True, metavar="DB",
     help="Store of the runs: a file, or a postgresql:// URL.",
 )  # fmt: skip
+
+
+def store_file_option(help: str) -> Callable[[F], F]:
+    """`--store` as the name `store_file`, of a store that the command makes where there is none."""
+    return click.option(
+        "--store", "store_file", envvar="WITHSTAND_STORE", default="withstand.db", show_default=True, metavar="DB",
+        help=help,
+    )  # fmt: skip
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 run_argument = click.argument("name", metavar="[RUN]", default="")
 offline_option = click.option("--offline", is_flag=True, help="Refuse every host except this machine.")
