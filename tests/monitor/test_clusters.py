@@ -25,35 +25,39 @@ def store(tmp_path):
         yield opened
 
 
-def test_a_new_theme_that_no_rule_names_is_one_uncovered_cluster(tmp_path, store):
+@pytest.fixture(scope="module")
+def month(tmp_path_factory):
+    """Traffic with a theme that no rule names; who uses it reads it alone."""
+    with traffic_of(tmp_path_factory.mktemp("month")) as traffic:
+        yield traffic
+
+
+def test_a_new_theme_that_no_rule_names_is_one_uncovered_cluster(tmp_path, store, month):
     rules = policy(tmp_path, ("spam", 2))
-    with traffic_of(tmp_path / "monitor") as traffic:
-        around = context(traffic, store, rules, SETTINGS)
-        section = clusters(around)
-        first, *others = section.value["clusters"]
-        assert (first["kind"], first["category"], first["new"]) == ("uncovered", "uncovered", True)
-        assert NEW in first["reasons"]
-        assert 50 <= first["sampled"] <= 66
-        assert (first["accounts"], first["stable"]) == (12, True)
-        assert first["low"] <= 60 <= first["high"]
-        assert {"review", "guest"} <= set(first["terms"])
-        assert section.state == "alarm"
-        assert f"withstand policy propose --from-cluster {first['id']}" in section.advice[0]
-        spam = [entry for entry in others if entry["category"] == "spam"]
-        assert [(entry["kind"], entry["new"], entry["severity"] > 1.9) for entry in spam] == [
-            ("violating", False, True)
-        ]
-        assert abs(spam[0]["size"] - 90) < 15
-        # a name stays, and another run over the same traffic says the same and writes nothing
-        named(store, first["id"][:4], " soup  reviews ", 1.0)
-        assert [entry.name for entry in known_clusters(store) if entry.name] == ["soup reviews"]
-        written = revisions(store, "cluster")
-        again = clusters(around)
-        assert again.value["clusters"][0] == {**first, "name": "soup reviews"}
-        assert "First: soup reviews (uncovered" in again.answer
-        assert revisions(store, "cluster") == written
-        with pytest.raises(SpecError, match="no cluster of the store begins"):
-            named(store, "zz", "x", 1.0)
+    around = context(month, store, rules, SETTINGS)
+    section = clusters(around)
+    first, *others = section.value["clusters"]
+    assert (first["kind"], first["category"], first["new"]) == ("uncovered", "uncovered", True)
+    assert NEW in first["reasons"]
+    assert 50 <= first["sampled"] <= 66
+    assert (first["accounts"], first["stable"]) == (12, True)
+    assert first["low"] <= 60 <= first["high"]
+    assert {"review", "guest"} <= set(first["terms"])
+    assert section.state == "alarm"
+    assert f"withstand policy propose --from-cluster {first['id']}" in section.advice[0]
+    spam = [entry for entry in others if entry["category"] == "spam"]
+    assert [(entry["kind"], entry["new"], entry["severity"] > 1.9) for entry in spam] == [("violating", False, True)]
+    assert abs(spam[0]["size"] - 90) < 15
+    # a name stays, and another run over the same traffic says the same and writes nothing
+    named(store, first["id"][:4], " soup  reviews ", 1.0)
+    assert [entry.name for entry in known_clusters(store) if entry.name] == ["soup reviews"]
+    written = revisions(store, "cluster")
+    again = clusters(around)
+    assert again.value["clusters"][0] == {**first, "name": "soup reviews"}
+    assert "First: soup reviews (uncovered" in again.answer
+    assert revisions(store, "cluster") == written
+    with pytest.raises(SpecError, match="no cluster of the store begins"):
+        named(store, "zz", "x", 1.0)
 
 
 def test_ordinary_traffic_has_no_cluster_and_short_logs_cannot_say_what_is_new(tmp_path, store):
@@ -87,14 +91,13 @@ def test_the_size_of_a_part_is_known_from_its_rates(tmp_path):
     assert share >= stats.binom.ppf(0.01, 400, 0.95) / 400
 
 
-def test_all_that_is_flagged_or_new_is_read_before_the_rest(tmp_path, store):
-    with traffic_of(tmp_path / "monitor") as traffic:
-        sample = draw(context(traffic, store, policy(tmp_path), SETTINGS), 600)
-        assert "review" in sample.fresh
-        flagged, fresh = sample.strata["flagged"], sample.strata["new words"]
-        assert (flagged.drawn, flagged.rate, fresh.rate, len(sample.items)) == (90, 1.0, 1.0, 600)
-        assert fresh.drawn >= 60
-        assert 0 < sample.strata["before"].rate < 1
+def test_all_that_is_flagged_or_new_is_read_before_the_rest(tmp_path, store, month):
+    sample = draw(context(month, store, policy(tmp_path), SETTINGS), 600)
+    assert "review" in sample.fresh
+    flagged, fresh = sample.strata["flagged"], sample.strata["new words"]
+    assert (flagged.drawn, flagged.rate, fresh.rate, len(sample.items)) == (90, 1.0, 1.0, 600)
+    assert fresh.drawn >= 60
+    assert 0 < sample.strata["before"].rate < 1
 
 
 def test_words_are_told_apart_as_in_the_paper():
