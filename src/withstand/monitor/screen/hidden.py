@@ -24,7 +24,7 @@ MARKS = re.compile(f"({_MARK}{{{MOST_MARKS}}}){_MARK}+")
 def seen(text: str) -> str:
     """The text as a model may read it: tags as letters, nothing that is not shown, letters of one form (NFKC)."""
     if text.isascii():
-        return HIDDEN.sub("", text)
+        return text if text.isprintable() else HIDDEN.sub("", text)
     return unicodedata.normalize("NFKC", MARKS.sub(r"\1", HIDDEN.sub("", text.translate(TAGS))))
 
 
