@@ -179,3 +179,14 @@ def test_the_command_says_what_it_saw_and_a_rerun_says_the_same(tmp_path, monkey
             main([*words, *wrong, "--follow"] if "--every" in wrong else [*words, *wrong])
         assert end.value.code == 2
         assert message in capsys.readouterr().err
+
+
+def test_two_traffics_under_one_name_in_a_store_are_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "ANALYSES", running.ANALYSES[:1])
+    store, said = Store(str(tmp_path / "store.db")), []
+    for name, number in (("a", 1), ("a", 1), ("b", 2)):
+        one = replace(job(tmp_path, write(tmp_path / f"{name}.jsonl", [exchange(number)])), folder=tmp_path / name)
+        said.append([])
+        list(running.run(one, store, said[-1].append))
+    store.close()
+    assert ["watched another traffic" in " ".join(lines) for lines in said] == [False, False, True]

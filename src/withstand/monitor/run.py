@@ -27,6 +27,7 @@ from withstand.monitor.intake.workers import Workers
 from withstand.monitor.intake.write import Writer
 from withstand.monitor.prevalence.section import section as prevalence
 from withstand.monitor.proxy.section import section as in_front
+from withstand.monitor.report.lineage import one_traffic
 from withstand.monitor.report.publish import publish
 from withstand.monitor.screen.cascade import screen
 from withstand.monitor.screen.section import section as screening
@@ -44,7 +45,7 @@ APART = 3_600.0
 POLL = 1.0
 """Seconds between two looks at logs that are followed."""
 
-STEPS: Sequence[Callable[[Context], Sequence[str]]] = (screen, count_labels)
+STEPS: Sequence[Callable[[Context], Sequence[str]]] = (one_traffic, screen, count_labels)
 """What is done between reading and saying, such as later screeners. Each returns lines to tell the user."""
 ANALYSES: Sequence[Callable[[Context], Section | None]] = (
     happened,
