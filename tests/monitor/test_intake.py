@@ -247,6 +247,12 @@ def test_hours_without_a_line_are_no_calm_hours(tmp_path):
     assert seen.state == "note"
     assert "No exchange is there from 2026-02-27 19:00 UTC to 2026-02-28 03:00 UTC, where 48 are usual" in seen.answer
     (tmp_path / "monitor").rename(tmp_path / "dead")
+    ahead = [{**line, "ts": line["ts"] + 365 * 86_400} if at % 50 == 0 else line for at, line in enumerate(every)]
+    seen = run(job(tmp_path, write(tmp_path / "d.jsonl", ahead)))["happened"]
+    assert (seen.state, "from 2026-03-01 07:00 UTC to 2027-02-25 06:00 UTC" in seen.answer) == ("note", True), (
+        seen.answer
+    )
+    (tmp_path / "monitor").rename(tmp_path / "ahead")
     mute = [{**line, "completion": None, "blocked": True} for line in every]
     seen = run(job(tmp_path, write(tmp_path / "c.jsonl", mute)))["happened"]
     assert seen.state == "note"

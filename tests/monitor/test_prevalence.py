@@ -186,6 +186,10 @@ def test_from_the_queue_to_the_section(monitor):
 def test_one_person_who_calls_all_of_it_clean_makes_nothing_calm(monitor):
     [labeler] = labelers_of(monitor.settings.screeners, monitor.policy)
     monitor.traffic.database.execute("UPDATE label SET version = ?", [labeler.version])
+    assert screening(monitor).state == "unknown"
+    monitor.traffic.database.execute("UPDATE label SET flagged = NOT flagged WHERE flagged")
+    assert screening(monitor).state == "unknown"  # nothing flagged, and nobody looked
+    monitor.traffic.database.execute("UPDATE label SET flagged = score > 0.5")
     drawn = take(monitor, 300, 60)
     add_opinions(monitor.store, "monitor", [Opinion(item.id, "ann", "3", (), ()) for item in drawn])
     count_labels(monitor)

@@ -101,7 +101,10 @@ def _silences(context: Context, span: tuple[float, float]) -> list[dict[str, Jso
     for hour, exchanges in context.traffic.rows(query, [first, last]):
         counts[hour - first] = float(exchanges)
     period = 168 if len(grid) >= 3 * 168 else 24
-    usual = np.array([np.median(counts[at % period :: period]) for at in range(len(counts))])
+    days = (np.arange(len(counts)) + first) // 24
+    active = np.bincount(days - days[0], counts)[days - days[0]] > 0  # a year without a day says nothing of usual ones
+    slots = [counts[at::period][active[at::period]] for at in range(min(period, len(counts)))]
+    usual = np.array([float(np.median(slot)) if len(slot) else 0.0 for slot in slots])[np.arange(len(counts)) % period]
     edges = np.flatnonzero(np.diff(np.concatenate(([0], counts == 0, [0]))))
     return [
         {"begin": grid[begin] * 3600.0, "end": (first + end) * 3600.0, "usual": round(float(usual[begin:end].sum()))}

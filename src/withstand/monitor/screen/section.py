@@ -169,7 +169,8 @@ def _state(current: Sequence[Screened], absent: Sequence[str]) -> State:
         return "note"
     if any(row.precision and row.precision[2] < POOR for row in current):
         return "note"
-    return "calm" if all(row.precision for row in current if row.flagged) else "unknown"
+    measured = [row for row in current if row.precision]
+    return "calm" if measured and all(row in measured for row in current if row.flagged) else "unknown"
 
 
 def _many_unscored(row: Screened) -> bool:
