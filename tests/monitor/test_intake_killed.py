@@ -38,7 +38,7 @@ def attempt(steps):
 
 draw, ends = random.Random(3), []
 while 0 not in ends:
-    steps = draw.randint(12, 45)
+    steps = draw.randint(12, 45 + 2 * len(ends))  # more each time: in the end enough, however many a run takes
     child = os.fork()  # of a process that has never opened a database
     if child == 0:
         attempt(steps)
