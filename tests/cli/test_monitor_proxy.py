@@ -1,10 +1,10 @@
 """`withstand monitor proxy` from its start to Ctrl-C, and what `monitor run` makes of its log."""
 
 import json
-import os
 import signal
 import socket
-import threading
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -22,32 +22,34 @@ def free_port():
 
 
 def test_it_serves_until_it_is_stopped_and_monitor_run_reads_its_log(withstand, openai_server):
+    """In a process of its own, since it runs an event loop until a signal ends it."""
     server, port = openai_server(), free_port()
-    answers = []
+    arguments = [
+        "monitor", "proxy", "--to", server.url, "--port", str(port), *map(str, POLICY),
+        "--settings", str(EXAMPLES / "monitor.toml"), "--mode", "block", "--fail", "closed", "--processes", "1",
+    ]  # fmt: skip
+    running = subprocess.Popen(
+        [sys.executable, "-m", "withstand", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
-    def ask():
+    def up():
+        with socket.socket() as one:
+            return running.poll() is not None or one.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        until(up)
+        answers = []
         with httpx.Client(base_url=f"http://127.0.0.1:{port}/v1", trust_env=False, timeout=60) as client:
-
-            def up():
-                with socket.socket() as one:
-                    return one.connect_ex(("127.0.0.1", port)) == 0
-
-            until(up)
             for text in ("buy a miracle pan", "how long does soup take", "a secret sauce"):
                 body = {"model": "m", "user": "ana", "messages": [{"role": "user", "content": text}]}
                 answers.append(client.post("/chat/completions", json=body))
-        os.kill(os.getpid(), signal.SIGINT)
-
-    asking = threading.Thread(target=ask)
-    asking.start()
-    done = withstand(
-        "monitor", "proxy", "--to", server.url, "--port", port, *POLICY, "--settings", EXAMPLES / "monitor.toml",
-        "--mode", "block", "--fail", "closed", "--processes", 1,
-    )  # fmt: skip
-    asking.join(60)
-    assert done.code == 130
-    assert f"http://127.0.0.1:{port}/v1" in done.out
-    assert [line.rpartition(": ")[2] for line in done.err.splitlines() if " reads the " in line] == [
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    finally:
+        running.kill()
+    assert running.returncode == 130
+    assert f"http://127.0.0.1:{port}/v1" in out
+    assert [line.rpartition(": ")[2] for line in err.splitlines() if " reads the " in line] == [
         "flags only", "flags only", "can block", "flags only",
     ]  # fmt: skip
     assert [answer.status_code for answer in answers] == [200, 200, 403]
@@ -56,7 +58,7 @@ def test_it_serves_until_it_is_stopped_and_monitor_run_reads_its_log(withstand, 
         "flagged",
         "blocked",
     ]
-    assert "3 exchanges: 1 flagged, 1 blocked" in done.err
+    assert "3 exchanges: 1 flagged, 1 blocked" in err
     ran = withstand("monitor", "run", "monitor/proxy.jsonl", *POLICY, "--settings", EXAMPLES / "monitor.toml", "--json")
     assert ran.code == 0, ran.err
     sections = {section["id"]: section for section in json.loads(ran.out)["sections"]}
