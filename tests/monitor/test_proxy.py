@@ -1,13 +1,12 @@
 """The proxy as a client sees it: what passes unchanged, what is logged, and what never is."""
 
-import asyncio
 import gzip
 import hashlib
 import json
 
 import pytest
 
-from behind import chunk, event, head, proxied, said, says, streamed, streams, whole
+from behind import chunk, event, head, proxied, run, said, says, streamed, streams, whole
 from withstand.core import SpecError
 from withstand.formats.traffic.exchange import Exchange
 from withstand.monitor.proxy.mode import Mode, answers_of
@@ -56,7 +55,7 @@ def test_what_passes_is_what_the_server_said(tmp_path):
             assert front.app.mode.does == "log"
             assert front.counts["other"] == 3
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_without_judges_a_body_goes_on_byte_for_byte(tmp_path):
@@ -70,7 +69,7 @@ def test_without_judges_a_body_goes_on_byte_for_byte(tmp_path):
             assert [request.body for request in front.behind.requests] == [body, packed]
             assert [line["prompt"] for line in await front.lines(2)] == ["b", "b"]
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_the_log_never_holds_a_key_and_names_accounts_by_a_stated_rule(tmp_path):
@@ -102,7 +101,7 @@ def test_the_log_never_holds_a_key_and_names_accounts_by_a_stated_rule(tmp_path)
             assert lines[0]["prompt"] == "my mail is [mail]"
             assert (tmp_path / "proxy.jsonl").stat().st_mode & 0o777 == 0o600
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_texts_can_be_left_out_or_kept_whole(tmp_path):
@@ -111,7 +110,7 @@ def test_texts_can_be_left_out_or_kept_whole(tmp_path):
             await front.chat("a miracle at a@b.example")
             return (await front.lines(1))[0]
 
-    full, none = asyncio.run(main("full")), asyncio.run(main("none"))
+    full, none = run(main("full")), run(main("none"))
     assert (full["prompt"], full["completion"]) == ("a miracle at a@b.example", "mail a@b.example")
     assert (none["prompt"], none["completion"]) == ("", "")
     assert none["labels"] == full["labels"] == {"uncovered": 1.0}
@@ -134,7 +133,7 @@ def test_a_flag_passes_and_is_labeled(tmp_path):
             assert front.behind.requests[1].body.count(b"messages") == 1
             assert (front.counts["flagged"], front.counts["blocked"], front.counts["exchanges"]) == (2, 0, 2)
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_what_the_log_says_is_an_exchange_for_the_reader(tmp_path):
@@ -148,7 +147,7 @@ def test_what_the_log_says_is_an_exchange_for_the_reader(tmp_path):
             )
             return (await front.lines(1))[0]
 
-    line = asyncio.run(main())
+    line = run(main())
     exchange = Exchange(1, **{names.get(name, name): value for name, value in line.items()})
     assert (exchange.prompt, exchange.system, exchange.blocked, exchange.ts) == ("x", "be kind", False, 1_800_000_000.0)
 

@@ -1,13 +1,12 @@
 """The proxy that blocks: every way around it that we know is a case here, and each is stopped."""
 
-import asyncio
 import gzip
 import json
 from dataclasses import replace
 
 import pytest
 
-from behind import event, proxied, said, says, streamed, streams, whole
+from behind import event, proxied, run, said, says, streamed, streams, whole
 from withstand.core import SpecError
 from withstand.monitor.proxy.asked import BodyError, asked_of
 
@@ -77,7 +76,7 @@ def test_no_prompt_hides(tmp_path):
             lines = await front.lines(len(HIDDEN) + 1)
             assert [line["blocked"] for line in lines] == [True] * len(HIDDEN) + [False]
 
-    asyncio.run(main())
+    run(main())
 
 
 UNJUDGED = {
@@ -119,8 +118,8 @@ def test_what_cannot_be_judged_passes_as_the_user_said(tmp_path):
             assert front.counts[f"failed_{fail}"] == len(UNJUDGED) + 1
             return codes, len(front.behind.requests)
 
-    assert asyncio.run(main("closed")) == ({(403, "content_unjudged"), 403}, 1)
-    assert asyncio.run(main("open")) == ({(200, None), 200}, len(UNJUDGED) + 2)
+    assert run(main("closed")) == ({(403, "content_unjudged"), 403}, 1)
+    assert run(main("open")) == ({(200, None), 200}, len(UNJUDGED) + 2)
 
 
 def test_a_declared_name_is_no_picture():
@@ -178,7 +177,7 @@ def test_a_request_that_parsers_read_in_two_ways_is_refused_or_written_anew(tmp_
             assert (await post(front, deep)).status_code == 403
             assert front.counts["refused"] == len(odd)
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_no_path_and_no_header_leads_around(tmp_path):
@@ -224,7 +223,7 @@ def test_no_path_and_no_header_leads_around(tmp_path):
             assert (await front.raw(smuggled)).startswith(b"HTTP/1.1 400")
             assert len(front.behind.requests) == 1
 
-    asyncio.run(main())
+    run(main())
 
 
 ANSWERS = {
@@ -273,7 +272,7 @@ def test_an_answer_is_held_until_it_is_judged(tmp_path):
             line = (await front.lines(1))[0]
             assert (line["blocked"], line["completion"], line["finish_reason"]) == (True, BAD, "content_filter")
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_an_error_of_the_server_passes_and_a_stream_is_held_whole(tmp_path):
@@ -293,7 +292,7 @@ def test_an_error_of_the_server_passes_and_a_stream_is_held_whole(tmp_path):
             assert b"I can't help with that." in stopped.content
             assert b"mir" not in stopped.content
 
-    asyncio.run(main())
+    run(main())
 
 
 @pytest.mark.parametrize(
@@ -320,7 +319,7 @@ def test_a_refusal_has_the_shape_that_the_client_of_openai_reads(tmp_path, path,
             assert len(front.behind.requests) == 0
             await client.close()
 
-    asyncio.run(main())
+    run(main())
 
 
 def _text(answer):
@@ -358,7 +357,7 @@ def test_nothing_of_a_window_leaves_before_its_verdict(tmp_path):
             assert answer.content == streamed("soup", " and bread")
             assert "content-encoding" not in answer.headers
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_events_of_the_responses_api_are_windows_too(tmp_path):
@@ -386,7 +385,7 @@ def test_events_of_the_responses_api_are_windows_too(tmp_path):
             assert (line["completion"], line["finish_reason"]) == ("soup and a miracle", "completed")
             assert line["n_completion_tokens"] == 4
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_mode_that_would_block_nothing_is_an_error(tmp_path):
@@ -430,7 +429,7 @@ def test_another_address_needs_the_token_and_another_name_is_refused(tmp_path):
             assert (await front.chat("x")).status_code == 421
             assert front.behind.requests == []
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_body_is_strictly_json():

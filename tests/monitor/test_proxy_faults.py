@@ -6,7 +6,7 @@ import json
 import httpx
 import pytest
 
-from behind import chunk, event, head, proxied, said, says, streamed, whole
+from behind import chunk, event, head, proxied, run, said, says, streamed, whole
 from clocks import until
 from withstand import api
 from withstand.monitor.proxy.answer import Answer, Events
@@ -58,7 +58,7 @@ def test_two_hundred_streams_at_once_stay_apart(tmp_path):
             assert {line["completion"] for line in lines} == {f"soup n{n}, bread n{n}" for n in range(200)}
             assert front.counts["exchanges"] == 200
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_client_that_leaves_ends_its_request_and_no_other(tmp_path):
@@ -90,7 +90,7 @@ def test_a_client_that_leaves_ends_its_request_and_no_other(tmp_path):
                 await asyncio.sleep(0.01)
             assert len(front.behind.requests) == 2
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_server_that_hangs_breaks_off_or_is_not_there_is_said_and_logged(tmp_path):
@@ -138,7 +138,7 @@ def test_a_server_that_hangs_breaks_off_or_is_not_there_is_said_and_logged(tmp_p
                 assert "cannot be reached (ConnectError" in notes[0]
                 assert (down.status_code, down.json()["error"]["code"]) == (502, "upstream_unreachable")
 
-    asyncio.run(main())
+    run(main())
 
 
 @pytest.mark.parametrize("answers", ["stream", "hold", "window"])
@@ -153,7 +153,7 @@ def test_bytes_that_drip_and_characters_that_are_cut_arrive_whole(tmp_path, answ
             [line] = await front.lines(1)
             assert line["completion"] == "s\u00fc\u00dfe \u6c64\U0001f372 fertig"
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_an_answer_in_a_coding_that_is_not_opened_is_unjudged(tmp_path):
@@ -170,10 +170,10 @@ def test_an_answer_in_a_coding_that_is_not_opened_is_unjudged(tmp_path):
             assert "'br' is not known" in line["proxy"]["why"][0]
             return raw if got.status_code == 200 else got.status_code, line["proxy"]["decision"]
 
-    assert asyncio.run(main()) == (b"\x01\x02\x03", "passed")
-    assert asyncio.run(main(**BLOCK, answers="hold")) == (503, "failed closed")
+    assert run(main()) == (b"\x01\x02\x03", "passed")
+    assert run(main(**BLOCK, answers="hold")) == (503, "failed closed")
     for mode in ({"answers": "hold"}, {"answers": "window", "window": 1}):
-        assert asyncio.run(main(does="block", fail="open", **mode)) == (b"\x01\x02\x03", "failed open")
+        assert run(main(does="block", fail="open", **mode)) == (b"\x01\x02\x03", "failed open")
 
 
 @pytest.mark.parametrize(("fail", "status"), [("open", 200), ("closed", 503)])
@@ -193,7 +193,7 @@ def test_an_answer_that_is_too_long_to_be_held_passes_as_the_user_said(tmp_path,
             assert line["proxy"]["decision"] == f"failed {fail}"
             assert "too long" in line["proxy"]["why"][0]
 
-    asyncio.run(main())
+    run(main())
 
 
 @pytest.mark.parametrize("fail", ["open", "closed"])
@@ -226,7 +226,7 @@ def test_a_judge_that_fails_or_is_late_does_what_the_user_said(tmp_path, fail):
                 "judge-1-prompt: no verdict in time",
             ]
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_failure_in_flag_mode_is_unjudged_and_never_clean(tmp_path):
@@ -237,7 +237,7 @@ def test_a_failure_in_flag_mode_is_unjudged_and_never_clean(tmp_path):
             assert line["proxy"]["why"] == ["judge-1-prompt: AskError"]
             assert front.counts["unjudged"] == 1
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_rule_that_hangs_is_killed_with_its_process(tmp_path):
@@ -276,7 +276,7 @@ def test_a_rule_that_hangs_is_killed_with_its_process(tmp_path):
             large = "soup " * 60_000
             assert [(await front.chat(text)).status_code for text in (large, f"{large} miracle")] == [200, 403]
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_log_that_cannot_be_written_closes_the_gate_and_counts_what_is_lost(tmp_path):
@@ -290,7 +290,7 @@ def test_a_log_that_cannot_be_written_closes_the_gate_and_counts_what_is_lost(tm
             return (await front.chat("y")).status_code, front.app
 
     for fail, status in (("closed", 503), ("open", 200)):
-        got, app = asyncio.run(main(fail))
+        got, app = run(main(fail))
         assert got == status
         assert app.session.counts["unlogged"] == 2
 
@@ -321,7 +321,7 @@ def test_a_body_that_is_large_or_does_not_come_is_refused(tmp_path):
             assert (large.status_code, large.json()["error"]["code"]) == (413, "request_too_large")
             assert front.behind.requests == []
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_the_store_says_what_the_proxy_did(tmp_path):
@@ -333,7 +333,7 @@ def test_the_store_says_what_the_proxy_did(tmp_path):
             await front.chat("miracle")
             assert len(records(store, KIND)) == 1
 
-    asyncio.run(main())
+    run(main())
     first, last = revisions(store, KIND)
     assert (first.value["ended"], first.value["counts"]["requests"]) == (False, 0)
     assert (last.value["ended"], last.value["mode"], last.value["fail"]) == (True, "block", "closed")

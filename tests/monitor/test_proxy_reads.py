@@ -1,6 +1,5 @@
 """What the proxy reads of requests and answers, and what a cascade of screeners makes of it."""
 
-import asyncio
 import json
 from contextlib import suppress
 
@@ -8,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
+from behind import run
 from withstand.monitor.proxy.answer import Answer, AnswerError, Events
 from withstand.monitor.proxy.asked import IDENTITY, BodyError, asked_of
 from withstand.monitor.proxy.lanes import Lanes
@@ -138,7 +138,7 @@ def test_in_a_cascade_the_last_screener_decides_and_the_policy_says_what_stops()
         assert (await screens.screen("prompt", ["x", "a miracle pan", "y"])).stops == ("spam",)
         assert (await screens.screen("prompt", [])).scores == {}
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_budget_that_is_used_up_and_a_judge_that_is_unsure_are_no_verdicts():
@@ -156,7 +156,7 @@ def test_a_budget_that_is_used_up_and_a_judge_that_is_unsure_are_no_verdicts():
         assert [why.partition(":")[0] for why in said.failures] == ["early", "late"]
         assert [why.partition(":")[0] for why in said.unsaid] == ["late"]
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_response_repeats_its_request_and_another_object_at_its_place_is_read_whole():
