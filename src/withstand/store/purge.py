@@ -56,6 +56,9 @@ ID = re.compile(r"[^\s]{0,64}")
 """A text elsewhere in events and records that is left: an id, a date, a choice."""
 
 
+SHORTLY = 3.0
+"""Seconds that an erasure beside other work waits for the readers of the file."""
+
 PURGED = "purged:"
 """What stands before the digest of an erased text, for people; that it was erased is a column's to say."""
 
@@ -132,9 +135,7 @@ def purge_exchanges(store: Store, session: str, beside: Iterable[int], rows: Ite
             own = [event_key(session, number) for number in beside] if table is event else []
             _rewrite(store, connection, table, {*_listed(connection, named), *own}, erase)
         _record(connection, store, person, session, done)
-    files.sweep(store)
-    with store.errors():
-        return not store.path or scrub(store.engine, 3.0)
+    return _scrub(store, SHORTLY)
 
 
 def purge_records(store: Store, kind: str, plan: str, before: float, person: str) -> int:
@@ -149,16 +150,14 @@ def purge_records(store: Store, kind: str, plan: str, before: float, person: str
             return 0
         count = _rewrite(store, connection, record, keys, _free)
         _record(connection, store, person, plan, {"rows": count, "answers": 0})
-    with store.errors():
-        if store.path:
-            scrub(store.engine, 3.0)
+    _scrub(store, SHORTLY)
     return count
 
 
-def _scrub(store: Store) -> bool:
+def _scrub(store: Store, patience: float | None = None) -> bool:
     files.sweep(store)
     with store.errors():
-        return not store.path or scrub(store.engine)
+        return not store.path or scrub(store.engine, patience)
 
 
 def _listed(connection: sql.Connection, selected: Any) -> list[str]:
