@@ -32,7 +32,7 @@ from withstand.core import (
     intercept,
     user,
 )
-from withstand.core.protocols import optional
+from withstand.core.optional import optional
 from withstand.core.stage import Stage
 from withstand.judges import _signature_file
 from withstand.registry import find

@@ -30,7 +30,7 @@ from withstand.core import (
     user,
 )
 from withstand.core.errors import did_you_mean
-from withstand.core.protocols import optional
+from withstand.core.optional import optional
 
 TEXT = st.text(st.characters(), max_size=12)  # without arguments: lone surrogates and NUL too
 TEXTS = st.lists(TEXT, max_size=3).map(tuple)

@@ -9,7 +9,7 @@ import pytest
 
 import withstand
 from withstand.core.frameworks import part, techniques
-from withstand.core.protocols import optional
+from withstand.core.optional import optional
 from withstand.core.taxonomy import UNCOVERED, Grouping
 from withstand.core.text import DASH
 from withstand.redteam.policy.grouping import grouping_of, shipped

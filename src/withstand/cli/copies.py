@@ -7,7 +7,7 @@ from typing import Any
 
 from withstand.core import Json, SpecError, Suite
 from withstand.core.home import home_dir
-from withstand.core.protocols import optional
+from withstand.core.optional import optional
 from withstand.formats.rows import is_url
 from withstand.registry import find
 from withstand.registry.grammar import spec_of

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from withstand.cli import console, copies
 from withstand.core import SpecError, bounded
-from withstand.core.protocols import optional
+from withstand.core.optional import optional
 from withstand.registry import find, sets
 from withstand.registry.grammar import parse, spec_of
 from withstand.runner import foreign

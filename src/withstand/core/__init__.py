@@ -44,6 +44,7 @@ from withstand.core.protocols import work as work
 from withstand.core.records import Behavior as Behavior
 from withstand.core.records import Chat as Chat
 from withstand.core.records import Completion as Completion
+from withstand.core.records import GuardCheck as GuardCheck
 from withstand.core.records import Message as Message
 from withstand.core.records import Outcome as Outcome
 from withstand.core.records import Sampling as Sampling

@@ -5,11 +5,12 @@ Data flows one way: behaviors -> attack -> test cases -> target (+ defense) -> c
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar, cast
 
 from withstand.core.content import Json
 from withstand.core.errors import AskError, SpecError
 from withstand.core.notice import Step
+from withstand.core.optional import optional
 from withstand.core.records import Behavior, Chat, Completion, Message, Sampling, Verdict, trajectory
 
 T = TypeVar("T")
@@ -21,7 +22,7 @@ T = TypeVar("T")
 class Model(Protocol):
     """One way to reach a language model. It does the I/O, the retries and the rate limits.
 
-    Promise: an answer depends on chat, sampling and seed alone. A local one may have what `OPTIONAL` lists.
+    Promise: an answer depends on chat, sampling and seed alone. A local one may have what `optional.OPTIONAL` lists.
     """
 
     @property
@@ -93,13 +94,41 @@ class Target:
     fresh: str = ""
 
     def weights(self, attack: "Attack | JointAttack") -> WhiteBox:
-        """The model with its tensors, or an error that names the way out."""
+        """The model with its tensors, read through the defense as far as that can be; or an error that names the way
+        out."""
         if "weights" not in self.model.gives:
             raise SpecError(
                 f"{type(attack).__name__} needs weights but {self.model.place} is text only",
                 hint="use a local target, or find the test cases on one and send them with --cases-from",
             )
-        return cast("WhiteBox", self.model)
+        model = cast("WhiteBox", self.model)
+        return model if self.defense is None else SeenThrough(model, self.defense)
+
+
+@dataclass(frozen=True)
+class SeenThrough:
+    """A white-box model as an attack that knows its defense reads it: every chat is rendered as the defense words it.
+
+    model: with its tensors. defense: in front of it; one without `wrap` changes no chat. All else is the model's.
+    """
+
+    version: ClassVar[int] = 1
+    model: WhiteBox
+    defense: "Defense"
+
+    def render(self, chat: Chat) -> str:
+        """The chat as the model reads it behind the defense, up to where its answer begins."""
+        return self.render_drawn(chat, 0)
+
+    def render_drawn(self, chat: Chat, draw: int) -> str:
+        """As `render`, in the draw of this number of a randomized defense."""
+        wrap = optional(self.defense, "wrap")
+        return self.model.render(wrap(self.model, chat, draw) if wrap else chat)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in ("model", "defense"):  # while a copy is being made
+            raise AttributeError(name)
+        return getattr(self.model, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,55 +256,6 @@ def intercept(flow: Flow[T], handle: Callable[[Any], Flow[Any]]) -> Flow[T]:
 # --- components ------------------------------------------------------------------------------------------------
 
 
-def _nothing() -> None:
-    """What `release()` does for a model that holds nothing."""
-
-
-def _reads_answers_alone(_behavior: Behavior) -> bool:
-    """What `reads_all(behavior)` says of a judge that is shown no empty and no blocked answer."""
-    return False
-
-
-OPTIONAL: Mapping[str, Any] = {
-    "needs": frozenset(),
-    "waits": 0,
-    "utility": False,
-    "reads_all": _reads_answers_alone,
-    "surrogates": (),
-    "together": 1,
-    "parts": None,
-    "upper_bound": False,
-    "conversations": False,
-    "variants": 0,
-    "hosts": (),
-    "release": _nothing,
-    "footprint": None,
-    "notes": (),
-    "source": "",
-    "near": "",
-    "taxonomy": (),
-}
-"""What a component may have besides the methods of its protocol, and what holds for one that has it not.
-
-Of a judge: `waits`, the number of people who must have labeled an answer, and `utility`, whether its success is a right
-answer, and `reads_all(behavior)`, whether it says itself what an answer is that is empty, or blocked for a harmful
-behavior; a judge of judges asks those that it has. Of
-an attack: `needs`, what the target must give; `surrogates`, the models that it searches on instead of the target;
-`together`, how many behaviors share a forward pass; `parts`, how many parts of work one call gets before they are saved
-(None: as many as wait); `upper_bound`, whether what it sends is no text; `conversations`, whether the target takes part
-in its test cases, so that their completions hold several answers; `variants`, how many test cases it should make that
-ask for the same as the behavior, so that a run sends those of the benign half too. Of a model: `hosts` that text is
-sent to, `release()`, called when no later stage asks it, and `footprint()`, the JSON of `withstand.runner.memory`; None
-where it takes no memory of this machine. Of a suite: `notes`, what a reader must know of the user's copy; `source`,
-where to get one; `near`, the path at which a twin of the same source lies; `taxonomy`, its categories' hazards and
-OWASP ids."""
-
-
-def optional(component: Any, name: str) -> Any:
-    """What a component has under a name of `OPTIONAL`, or its default. Raises `KeyError` for another name."""
-    return getattr(component, name, OPTIONAL[name])
-
-
 @dataclass(frozen=True, slots=True)
 class UpperBounds:
     """Upper bounds for one behavior, for `--dry-run`. `cases` kept; asks by role while the attack searches.
@@ -306,7 +286,7 @@ class Attack(_Search, Protocol):
     """Makes test cases for one behavior. `needs` names what the target must give.
 
     A joint attack (a universal suffix, an ensemble) has `run_together(behaviors, target)` instead of `run`, never both.
-    It may have `surrogates`, `together` and `upper_bound`, see `OPTIONAL`.
+    It may have `surrogates`, `together` and `upper_bound`, see `optional.OPTIONAL`.
     """
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]: ...
@@ -334,7 +314,17 @@ class Judge(Protocol):
 
 
 class Defense(Protocol):
-    """Stands before a model: changes what it is asked or what it answers."""
+    """Stands before a model: changes what it is asked or what it answers.
+
+    An attack is assumed to know it. So it should have, as far as they apply (`optional.OPTIONAL` has their defaults):
+    `wrap(model, chat, draw)`, what the model reads in the place of a chat: a pure function, so that attacks by weights
+    see through it; draw: number of the draw where it is `randomized`, 0 else.
+    `scan(chats)`, how suspicious the prompts are, computed here without asking: each 0 or more, blocked from 1 on; or
+    `suspicion(chats)`, the same as a flow, where a model must be asked.
+    `terms(model)`, what attacks by weights add to their loss on this model: `withstand.engine.terms`.
+    `bypasses`: templates with {prompt} in which somebody who knows the defense would send a prompt.
+    A defense that blocks an answer gives finish "filtered" and says why in `Completion.checks`.
+    """
 
     @property
     def asks(self) -> int:

@@ -90,14 +90,32 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class GuardCheck:
+    """What a defense that may block said of one exchange.
+
+    by: its name. stage: whether it read the prompt ("before") or the answer ("after").
+    suspicion: its score over its threshold, 0 or more: it blocks from 1 on. None where it gives no score.
+    blocked: the caller got no answer of the model.
+    failed: it could not say, and this is why; "" where it could. Whether it then blocks is the defense's to say.
+    """
+
+    by: str
+    stage: Literal["before", "after"]
+    suspicion: float | None = None
+    blocked: bool = False
+    failed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """An answer. `chat` is what the caller sent, whatever a defense added behind it.
 
-    `finish`: "stop", "length" (cut at max_tokens) or "filtered" (the target's own filter spoke).
+    `finish`: "stop", "length" (cut at max_tokens) or "filtered" (the target's own filter or its defense spoke).
     After a prefill `text` is the continuation alone. `reasoning` is thinking, kept apart: judges do not see it unless
     told. `logprobs`: for each position of the answer the top tokens as (text, natural log of the probability), best
     first. Token counts are of the whole call; a defense adds up what it used. `cost` in US dollars, 0 where no price
     is known. `seconds` and `flops` are its share of the call, set by `drive`; `flops` None: not known, as of an API.
+    `checks`: what a defense that may block said; `asks`: chats that the defense sent to any model, 0 without one.
     """
 
     chat: Chat
@@ -112,11 +130,18 @@ class Completion:
     cost: float = 0.0
     seconds: float = 0.0
     flops: float | None = None
+    checks: tuple[GuardCheck, ...] = ()
+    asks: int = 0
 
     @property
     def tokens(self) -> int:
         """Prompt, answer and reasoning together."""
         return self.prompt_tokens + self.answer_tokens + self.reasoning_tokens
+
+    @property
+    def suspicion(self) -> float | None:
+        """The highest score of its guards over their thresholds, 1 or more where one blocks; None without a score."""
+        return max((check.suspicion for check in self.checks if check.suspicion is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)

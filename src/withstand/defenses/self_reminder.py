@@ -36,10 +36,11 @@ class SelfReminder:
             raise SpecError("reminder or closing is blank", hint="leave the field out to use the default sentence")
 
     def answer(self, model: Model, chats: Sequence[Chat], sampling: Sampling) -> Flow[list[Completion]]:
-        return (yield from ask(model, [self.wrap(chat, "system" in model.gives) for chat in chats], sampling))
+        return (yield from ask(model, [self.wrap(model, chat) for chat in chats], sampling))
 
-    def wrap(self, chat: Chat, system: bool) -> Chat:
-        """`chat` as the model reads it; `system`: whether the model has a system message."""
+    def wrap(self, model: Model, chat: Chat, draw: int = 0) -> Chat:
+        """`chat` as the model reads it."""
+        system = "system" in model.gives
         last = max((i for i, message in enumerate(chat) if message.role == "user"), default=None)
         if last is None:
             return chat

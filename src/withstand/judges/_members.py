@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from withstand.core import Behavior, Completion, Flow, Judge, Verdict
-from withstand.core.protocols import optional
+from withstand.core.optional import optional
 from withstand.core.records import nothing_to_judge
 
 Method = Literal["string matching", "rule", "model", "people"]

@@ -135,6 +135,7 @@ class CellResult:
     variants: of each behavior, how many the attack was asked for that say the same, see `families`; 0: it makes none.
     variance: where the uncertainty of the rate comes from; None where draws or seeds cannot be told apart.
     shown: "suite", "target", "defense", "attack" or "judge" -> the name that people read where it is not the label.
+    knows: of a defended harmful cell, whether its attack is "adaptive" or "static"; "" without a defense.
     """
 
     index: int
@@ -181,6 +182,7 @@ class CellResult:
     clusters: int = 0
     variants: int = 0
     variance: VarianceParts | None = None
+    knows: str = ""
 
     @staticmethod
     def from_json(value: Record) -> "CellResult":

@@ -194,6 +194,7 @@ def _cells(
             CellCounts(index, planned, plan["suites"][suite], behaviors, sums, tried, categories[suite], limit, others)
         )
         if not cell.benign:
+            cell = replace(cell, knows=cell.behind and plan.get("knows", {}).get(str(index), "static"))
             result, note = probed(cell, probes.get(judge))
             cell = _noted(replace(cell, judge_probes=result), note)
             rate, note = corrected(run.name, cell, behaviors, labels.get(index, []), calibrations.get(judge, []))

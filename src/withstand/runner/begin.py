@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from withstand.core import Json, SpecError, digest, to_json
-from withstand.core.protocols import optional
+from withstand.core.optional import optional
 from withstand.core.taxonomy import of_categories
 from withstand.registry import find
 from withstand.registry.source import code_hash
@@ -35,7 +35,12 @@ def begin(
     name = named(where, key, name, plan.name(key))
     aliases = aliases_of(spec, [chosen.label for chosen in plan.suites])  # beside what the key is made of
     beside = {"aliases": aliases, "gate": gate_of(spec, plan)}  # in no key
-    beside |= {"prompts": plan.prompts(), "clusters": _clusters(plan, where), "sets": plan.sets()}
+    beside |= {
+        "prompts": plan.prompts(),
+        "clusters": _clusters(plan, where),
+        "sets": plan.sets(),
+        "knows": plan.knows(),
+    }
     beside |= {"taxonomy": _taxonomy(plan)}
     kept = {part: value for part, value in beside.items() if value}
     new = RunRow(key, name, time.time(), spec.written(), described | kept)

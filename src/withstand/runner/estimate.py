@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from withstand.core import Json, SpecError, UpperBounds
-from withstand.core.protocols import optional
+from withstand.core.optional import optional
 from withstand.runner import attack_sets
 from withstand.runner.begin import planned
 from withstand.runner.destination import destination

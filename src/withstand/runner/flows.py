@@ -25,7 +25,7 @@ from withstand.core import (
     ask,
     intercept,
 )
-from withstand.core.protocols import optional
+from withstand.core.optional import optional
 from withstand.core.records import nothing_to_judge
 from withstand.runner.budget import Budget, Cut, Meter, Stop, metered
 from withstand.runner.draws import Draws, Split
@@ -101,10 +101,18 @@ def defended(item: Any) -> Flow[Any]:
     model, defense = item.model.model, item.model.defense
     if defense is None:
         return (yield replace(item, model=model))
-    answers = yield from intercept(defense.answer(model, item.chats, item.sampling), defended)
+    asked = 0
+
+    def counted(inner: Any) -> Flow[Any]:
+        nonlocal asked
+        asked += len(inner.chats) if isinstance(inner, Ask) else 0
+        return (yield from defended(inner))
+
+    answers = yield from intercept(defense.answer(model, item.chats, item.sampling), counted)
     if len(answers) != len(item.chats):
         raise AskError(f"{type(defense).__name__} gave {len(answers)} answers to {len(item.chats)} chats")
-    return [replace(answer, chat=chat) for answer, chat in zip(answers, item.chats, strict=True)]
+    asks = -(-asked // max(1, len(answers)))  # of several chats the mean, rounded up
+    return [replace(answer, chat=chat, asks=asks) for answer, chat in zip(answers, item.chats, strict=True)]
 
 
 def collected(flow: Flow[None]) -> Flow[list[TestCase]]:

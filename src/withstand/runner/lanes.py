@@ -12,7 +12,7 @@ from withstand.core import AskError, Completion, Model, Sampling, Worked
 from withstand.core.device import taken
 from withstand.core.errors import DeviceError, dead_device
 from withstand.core.notice import Step, watching
-from withstand.core.protocols import optional
+from withstand.core.optional import optional
 
 MOST_COUNTED = 10**9
 """Tokens, seconds or US dollars that one answer can have: sums of them fit every database."""

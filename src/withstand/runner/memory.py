@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from withstand.core import Json, SpecError
-from withstand.core.protocols import optional
+from withstand.core.optional import optional
 from withstand.registry import find
 from withstand.runner.plan import Cell, Plan
 

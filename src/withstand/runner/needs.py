@@ -3,7 +3,7 @@
 from typing import Any
 
 from withstand.core import SpecError, Target
-from withstand.core.protocols import optional
+from withstand.core.optional import optional
 
 
 def check_needs(label: str, attack: Any, target_label: str, target: Target) -> None:

@@ -19,9 +19,10 @@ from withstand.core import (
     digest,
     to_json,
 )
+from withstand.core.optional import optional
 from withstand.core.prompts import prompts_of
-from withstand.core.protocols import optional
 from withstand.registry import find
+from withstand.runner.adaptive import described_attack, knowledge
 from withstand.runner.attack_sets import Expansion, attacks_of
 from withstand.runner.budget import Budget
 from withstand.runner.clusters import clusters_of
@@ -68,13 +69,8 @@ class Cell:
         """What decides its rows: digests of its target, attack, judge and until, and what counts as spent."""
         target, attack = self.target, self.attack
         described = {
-            "target": [
-                find.describe(target.model),
-                find.describe(target.defense),
-                to_json(target.sampling),
-                target.fresh,
-            ],
-            "attack": ["given", attack.label] if isinstance(attack, TransferredCases) else find.describe(attack),
+            "target": [*map(find.describe, (target.model, target.defense)), to_json(target.sampling), target.fresh],
+            "attack": described_attack(attack, target.defense),
             "judge": find.describe(self.judge),
             "until": find.describe(self.until),
             # in 0.1 those that grade a search were not counted
@@ -142,6 +138,11 @@ class Plan:
                 before = {"suite": cell.suite, **{name: cell.labels[name] for name in ("target", "defense")}}
                 sets += [entry for entry in [cell.expansion.json() | before] if entry not in sets]
         return sets
+
+    def knows(self) -> dict[str, str]:
+        """Index of each defended harmful cell -> what its attack knows of the defense, "static" or "adaptive"."""
+        cells = [cell for cell in self.cells if not cell.benign]
+        return {str(c.index): knows for c in cells if (knows := knowledge(c.attack, c.target.defense))}
 
     def prompts(self) -> dict[str, str]:
         """Whose prompts each component sends."""

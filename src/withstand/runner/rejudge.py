@@ -22,8 +22,8 @@ from withstand.core import (
     from_json,
     user,
 )
+from withstand.core.optional import optional
 from withstand.core.prompts import prompts_of
-from withstand.core.protocols import optional
 from withstand.core.records import nothing_to_judge
 from withstand.formats.labels import newest, said_by
 from withstand.registry import find
@@ -68,7 +68,7 @@ def judged_by(store: Store, run: RunRow, spec: str, name: str = "") -> RunRow:
     new = RunRow(key, name, time.time(), {"imported": imported, "judge": spec}, plan)
     store.add_run(new)
     prompts = prompts_of(find.parts(judge))
-    beside = {"clusters": run.plan.get("clusters", {}), "taxonomy": run.plan.get("taxonomy", [])}
+    beside = {name: run.plan[name] for name in ("clusters", "taxonomy", "knows") if name in run.plan}
     store.set_beside(new, {"aliases": aliases, "prompts": prompts, **beside})
     store.add_texts({}, sources_of(classes, store))
     store.add_wants(key, (entry for stage in (CASES, COMPLETIONS) for entry in _wants(store, run.key, stage)))

@@ -26,7 +26,7 @@ from withstand.core import (
     from_json,
     intercept,
 )
-from withstand.core.protocols import optional
+from withstand.core.optional import optional
 from withstand.registry import find
 from withstand.registry.grammar import spec_of
 from withstand.registry.stored import stored

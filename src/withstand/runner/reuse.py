@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import sqlalchemy as sql
 
-from withstand.core.protocols import optional
+from withstand.core.optional import optional
 from withstand.runner.plan import Plan
 from withstand.runner.stages import Running, reusable_keys
 from withstand.store import marks

@@ -26,7 +26,7 @@ from withstand.core import (
     intercept,
     to_json,
 )
-from withstand.core.protocols import optional
+from withstand.core.optional import optional
 from withstand.core.records import nothing_to_judge
 from withstand.core.text import count
 from withstand.registry import find
@@ -392,4 +392,5 @@ def verdict_job(
 
 
 _UNSEEN = {"seconds", "flops", "cost", "prompt_tokens", "answer_tokens", "reasoning_tokens", "logprobs"}
+_UNSEEN |= {"checks", "asks"}  # of its defense
 """What of a completion no judge sees, so that equal answers share a verdict."""

@@ -18,7 +18,7 @@ from withstand.core import (
     draw,
     to_json,
 )
-from withstand.core.protocols import optional
+from withstand.core.optional import optional
 from withstand.registry import find
 from withstand.registry.grammar import spec_of
 from withstand.runner.spec import RunSpec, choice_of

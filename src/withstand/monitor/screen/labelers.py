@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from withstand.core import Behavior, Completion, Judge, SpecError, Verdict, digest, user
 from withstand.core.describe import describe, models, name_of, version_of
-from withstand.core.protocols import optional
+from withstand.core.optional import optional
 from withstand.monitor.settings import Screener
 from withstand.redteam.policy.records import Category, Policy
 from withstand.redteam.tables import Problems

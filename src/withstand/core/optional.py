@@ -1,0 +1,63 @@
+"""What a component may have besides the methods of its protocol."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from withstand.core.records import Behavior
+
+
+def _nothing() -> None:
+    """What `release()` does for a model that holds nothing."""
+
+
+def _reads_answers_alone(_behavior: Behavior) -> bool:
+    """What `reads_all(behavior)` says of a judge that is shown no empty and no blocked answer."""
+    return False
+
+
+OPTIONAL: Mapping[str, Any] = {
+    "needs": frozenset(),
+    "waits": 0,
+    "utility": False,
+    "reads_all": _reads_answers_alone,
+    "surrogates": (),
+    "together": 1,
+    "parts": None,
+    "upper_bound": False,
+    "conversations": False,
+    "variants": 0,
+    "hosts": (),
+    "release": _nothing,
+    "footprint": None,
+    "notes": (),
+    "source": "",
+    "near": "",
+    "taxonomy": (),
+    "informed": False,
+    "wrap": None,
+    "randomized": False,
+    "suspicion": None,
+    "scan": None,
+    "terms": None,
+    "bypasses": (),
+}
+"""What a component may have besides the methods of its protocol, and what holds for one that has it not.
+
+Of a judge: `waits`, the number of people who must have labeled an answer, and `utility`, whether its success is a right
+answer, and `reads_all(behavior)`, whether it says itself what an answer is that is empty, or blocked for a harmful
+behavior; a judge of judges asks those that it has. Of
+an attack: `needs`, what the target must give; `surrogates`, the models that it searches on instead of the target;
+`together`, how many behaviors share a forward pass; `parts`, how many parts of work one call gets before they are saved
+(None: as many as wait); `upper_bound`, whether what it sends is no text; `conversations`, whether the target takes part
+in its test cases, so that their completions hold several answers; `variants`, how many test cases it should make that
+ask for the same as the behavior, so that a run sends those of the benign half too. Of a model: `hosts` that text is
+sent to, `release()`, called when no later stage asks it, and `footprint()`, the JSON of `withstand.runner.memory`; None
+where it takes no memory of this machine. Of a suite: `notes`, what a reader must know of the user's copy; `source`,
+where to get one; `near`, the path at which a twin of the same source lies; `taxonomy`, its categories' hazards and
+OWASP ids. Of a defense, for attacks that know it: see `Defense`; of an attack, `informed`: whether it words its prompts
+anew by the `bypasses` of the defense before its target."""
+
+
+def optional(component: Any, name: str) -> Any:
+    """What a component has under a name of `OPTIONAL`, or its default. Raises `KeyError` for another name."""
+    return getattr(component, name, OPTIONAL[name])
