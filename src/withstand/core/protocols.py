@@ -320,7 +320,7 @@ class Defense(Protocol):
     `wrap(model, chat, draw)`, what the model reads in the place of a chat: a pure function, so that attacks by weights
     see through it; draw: number of the draw where it is `randomized`, 0 else.
     `scan(chats)`, how suspicious the prompts are, computed here without asking: each 0 or more, blocked from 1 on; or
-    `suspicion(chats)`, the same as a flow, where a model must be asked.
+    `suspicion(model, chats)`, the same as a flow, where a model must be asked, which may be the one that it defends.
     `terms(model)`, what attacks by weights add to their loss on this model: `withstand.engine.terms`.
     `bypasses`: templates with {prompt} in which somebody who knows the defense would send a prompt.
     A defense that blocks an answer gives finish "filtered" and says why in `Completion.checks`.
