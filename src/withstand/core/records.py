@@ -144,6 +144,12 @@ class Completion:
         return max((check.suspicion for check in self.checks if check.suspicion is not None), default=None)
 
 
+def known_sum(*counts: float | None) -> float | None:
+    """Their sum; None, not known, where one of them is not."""
+    given = [count for count in counts if count is not None]
+    return sum(given) if len(given) == len(counts) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Spent:
     """What an attack has used so far. `asks`: chats to the target as the attacker sees it; the rest is of all roles.

@@ -17,6 +17,7 @@ from withstand.core import (
     Worked,
     intercept,
 )
+from withstand.core.records import known_sum
 
 T = TypeVar("T")
 
@@ -80,7 +81,7 @@ class Meter:
             self.spent = replace(old, **{name: getattr(old, name) + getattr(item, name) for name in DRAFTS})
             return
         if isinstance(answer, Worked):
-            self.spent = replace(old, seconds=old.seconds + answer.seconds, flops=_plus(old.flops, answer.flops))
+            self.spent = replace(old, seconds=old.seconds + answer.seconds, flops=known_sum(old.flops, answer.flops))
             return
         completions: list[Completion] = answer
         to_target = isinstance(item, Ask) and isinstance(item.model, Target)
@@ -90,14 +91,8 @@ class Meter:
             tokens=old.tokens + sum(c.tokens for c in completions),
             seconds=old.seconds + sum(c.seconds for c in completions),
             cost=old.cost + sum(c.cost for c in completions),
-            flops=_plus(old.flops, *(c.flops for c in completions)),
+            flops=known_sum(old.flops, *(c.flops for c in completions)),
         )
-
-
-def _plus(*flops: float | None) -> float | None:
-    """Their sum; not known where one of them is not."""
-    counted = [count for count in flops if count is not None]
-    return sum(counted) if len(counted) == len(flops) else None
 
 
 def metered(flow: Flow[T], meter: Meter, budget: Budget = Budget()) -> Flow[T]:

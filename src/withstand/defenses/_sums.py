@@ -1,0 +1,28 @@
+"""What an answer cost behind a defense: of all the asks that it took, so that a report's costs are right."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from withstand.core import Chat, Completion, GuardCheck
+from withstand.core.records import known_sum
+
+SUMMED = ("prompt_tokens", "answer_tokens", "reasoning_tokens", "cost", "seconds")
+
+
+def summed(answer: Completion, others: Iterable[Completion]) -> Completion:
+    """`answer` with the tokens, dollars, seconds and floating-point operations of the other completions on top.
+
+    Text, finish, log-probabilities and checks stay the answer's own. Operations that one of them does not know are
+    unknown. Name each completion once: one that is also `answer` would count twice.
+    """
+    parts = [answer, *others]
+    totals = {name: sum(getattr(part, name) for part in parts) for name in SUMMED}
+    return replace(answer, **totals, flops=known_sum(*(part.flops for part in parts)))
+
+
+def blocked(chat: Chat, checks: tuple[GuardCheck, ...], used: Iterable[Completion] = ()) -> Completion:
+    """The answer that the caller of a defense gets where it blocks: none, and what said so.
+
+    used: all completions it took until then, the withheld answer among them; without any it cost nothing.
+    """
+    return summed(Completion(chat, "", finish="filtered", flops=0.0, checks=checks), used)
