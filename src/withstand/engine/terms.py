@@ -18,5 +18,5 @@ class Term(Protocol):
         """Of each slot, Float[Tensor, "slots"] in nats: 0 where its text passes."""
 
     def gradient(self, engine: Any, prompt: Prompt, slot: Sequence[int]) -> Tensor | None:
-        """Of the slot's term by its embeddings, Float[Tensor, "slot hidden"]; None where there is none, so that the
-        term ranks candidates alone."""
+        """Of the slot's term by its one-hot tokens, Float[Tensor, "slot vocabulary"]; None where there is none, so that
+        the term ranks candidates alone. By tokens, since one may also be what is predicted."""
