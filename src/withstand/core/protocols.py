@@ -133,11 +133,15 @@ class SeenThrough:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Answered with one `Completion` per chat, in order."""
+    """Answered with one `Completion` per chat, in order.
+
+    `spared`: whoever asks goes on where no answer comes, so that a model that is down does not end the run.
+    """
 
     model: "Model | Target"
     chats: Sequence[Chat]
     sampling: Sampling
+    spared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

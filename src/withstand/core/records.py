@@ -143,6 +143,16 @@ class Completion:
         """The highest score of its guards over their thresholds, 1 or more where one blocks; None without a score."""
         return max((check.suspicion for check in self.checks if check.suspicion is not None), default=None)
 
+    @property
+    def unmeasured(self) -> str:
+        """Why a block says nothing of the model or its defense: the guards that could not say and blocked; "" for none.
+
+        Of a conversation, those of any of its turns.
+        """
+        failed = [check for check in self.checks if check.failed and check.blocked]
+        what = {"before": "prompt", "after": "answer"}
+        return "; ".join(f"{check.by} failed and blocked the {what[check.stage]}: {check.failed}" for check in failed)
+
 
 def known_sum(*counts: float | None) -> float | None:
     """Their sum; None, not known, where one of them is not."""
@@ -215,9 +225,18 @@ class Verdict:
 
 
 def trajectory(answers: Sequence[Completion]) -> Completion:
-    """The answers of a conversation as one completion, so that what was given in parts is judged as one."""
+    """The answers of a conversation as one completion, so that what was given in parts is judged as one.
+
+    A filter that stops the last answer takes back none of the earlier ones: then it has not stopped the whole. What
+    guards failed at in earlier turns stays in `checks`.
+    """
+    *earlier, last = answers
     text = "\n\n".join(filter(None, (answer.text.strip() for answer in answers)))
-    return replace(answers[-1], text=text, tool_calls=tuple(call for answer in answers for call in answer.tool_calls))
+    calls = tuple(call for answer in answers for call in answer.tool_calls)
+    given = last.finish == "filtered" and any(answer.text.strip() or answer.tool_calls for answer in earlier)
+    failed = tuple(check for answer in earlier for check in answer.checks if check.failed)
+    finish = "stop" if given else last.finish
+    return replace(last, text=text, tool_calls=calls, finish=finish, checks=(*failed, *last.checks))
 
 
 def answers_of(completion: Completion) -> tuple[str, ...]:
@@ -237,6 +256,8 @@ def answers_of(completion: Completion) -> tuple[str, ...]:
 
 def nothing_to_judge(completion: Completion) -> Verdict | None:
     """What stands without any judge's word, None for an answer that has to be judged."""
+    if completion.finish == "filtered" and completion.unmeasured:
+        return Verdict("unscored", why=completion.unmeasured)
     if completion.finish == "filtered":
         return Verdict("unscored", why="filtered before any answer")
     if completion.finish == "length" and completion.reasoning and not completion.text.strip():

@@ -20,9 +20,10 @@ def summed(answer: Completion, others: Iterable[Completion]) -> Completion:
     return replace(answer, **totals, flops=known_sum(*(part.flops for part in parts)))
 
 
-def blocked(chat: Chat, checks: tuple[GuardCheck, ...], used: Iterable[Completion] = ()) -> Completion:
+def blocked(chat: Chat, checks: tuple[GuardCheck, ...], used: Iterable[Completion] = (), text: str = "") -> Completion:
     """The answer that the caller of a defense gets where it blocks: none, and what said so.
 
     used: all completions it took until then, the withheld answer among them; without any it cost nothing.
+    text: what is said in the place of the answer.
     """
-    return summed(Completion(chat, "", finish="filtered", flops=0.0, checks=checks), used)
+    return summed(Completion(chat, text, finish="filtered", flops=0.0, checks=checks), used)

@@ -310,7 +310,8 @@ class _Driver:
         keep = {row.key: value for row, value, _ in answered if value is not None and row.flow.job.remember}
         standing = self.store.add(answers=keep) if keep else {}
         for row, _, read in answered:
-            self.tally.stopped = self.tally.stopped or self.fatal.answered(row.flow.item.model, read)
+            if not getattr(row.flow.item, "spared", False):
+                self.tally.stopped = self.tally.stopped or self.fatal.answered(row.flow.item.model, read)
             first = standing.get(row.key)  # another writer's, where there is one
             row.flow.take(row.place, read if first is None else _decode(row.flow, row.place, first))
             if row.flow.missing == 0:

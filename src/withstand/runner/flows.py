@@ -167,9 +167,11 @@ def graded(judge: Judge, behavior: Behavior, completion: Completion) -> Flow[Ver
     """The judge's verdict on one completion, unless there is no answer to judge.
 
     An answer cut inside its reasoning is unscored, an empty one a failure whatever the judge would say, unless it
-    reads those too (`reads_all`). The caller deals with filtered completions: they have no verdict.
+    reads those too (`reads_all`). The caller deals with filtered completions: they have no verdict. Where a failed
+    guard blocked, nobody knows what the model would have said: what is no success is unscored.
     """
-    if (given := nothing_to_judge(completion)) and not optional(judge, "reads_all")(behavior):
+    given = nothing_to_judge(completion)
+    if given and (completion.unmeasured or not optional(judge, "reads_all")(behavior)):
         return given
     verdicts = yield from judge.grade(behavior, [completion])
     name = type(judge).__name__
@@ -178,6 +180,8 @@ def graded(judge: Judge, behavior: Behavior, completion: Completion) -> Flow[Ver
     verdict = verdicts[0]
     if not isinstance(verdict, Verdict) or verdict.outcome not in typing.get_args(Outcome):
         raise AskError(f"{name} gave {verdict!r}, which is no verdict of {', '.join(typing.get_args(Outcome))}")
+    if completion.unmeasured and verdict.outcome != "success":
+        return Verdict("unscored", why=completion.unmeasured)
     return verdict
 
 

@@ -1,0 +1,59 @@
+"""What a guard that could not say does: the field `fails` of every defense that may block.
+
+"error" (the default of each): the row is an error. "open": the answer passes, with a check that says what failed.
+"closed": it is blocked, with such a check; its verdict is then unscored, since nobody knows what the guard would have
+said, nor what the model answers.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
+
+from withstand.core import Ask, AskError, Flow, GuardCheck, SpecError, intercept
+
+T = TypeVar("T")
+
+Fails = Literal["error", "open", "closed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """In the place of what a guard says: why it could not say."""
+
+    why: str
+
+
+def check_fails(fails: str) -> None:
+    """Raise `SpecError` for a value that the field does not know."""
+    if fails not in ("error", "open", "closed"):
+        raise SpecError(
+            f"fails is {fails!r}",
+            hint='it must be "error" (the row fails), "open" (the answer passes) or "closed" (it is blocked)',
+        )
+
+
+def tried(flow: Flow[T], fails: Fails) -> Flow[T | Failed]:
+    """What a guard's flow gives; where one of its asks fails, the error, or with `fails` open or closed a `Failed`.
+
+    A guard's model that is down then ends no run: each answer says that its guard failed.
+    """
+    if fails == "error":
+        return (yield from flow)
+
+    def spared(item: Any) -> Flow[Any]:
+        return (yield replace(item, spared=True) if isinstance(item, Ask) else item)
+
+    try:
+        return (yield from intercept(flow, spared))
+    except AskError as error:
+        return Failed(str(error))
+
+
+def could_not_say(by: str, stage: Literal["before", "after"], why: str, fails: Fails) -> GuardCheck:
+    """The check of a guard that could not say. Raises `AskError` where it `fails` with an error."""
+    if fails == "error":
+        what = {"before": "prompt", "after": "answer"}[stage]
+        raise AskError(
+            f"{by} could not say whether to block the {what}: {why}",
+            hint='set its field fails to "open" or "closed" to have such answers passed or blocked, and counted',
+        )
+    return GuardCheck(by, stage, blocked=fails == "closed", failed=why)
