@@ -7,7 +7,7 @@ from typing import TypeAlias
 from withstand.core.outcomes import HITS, SCORED
 from withstand.results.advice_records import Asked, Share
 from withstand.results.graded import BehaviorResult, Graded, Where
-from withstand.stats import detection, rates
+from withstand.stats import rates, roc
 
 
 def is_right(outcome: str, cell: Graded) -> bool | None:
@@ -51,7 +51,7 @@ Scores: TypeAlias = tuple[list[float], list[str]]
 
 
 def of_scores(high: Scores, low: Scores) -> Share:
-    area = detection.auroc(high[0], low[0], high[1], low[1])
+    area = roc.auroc(high[0], low[0], high[1], low[1])
     return Share(len(high[0]) + len(low[0]), *area) if area else Share(0, None, None)
 
 

@@ -9,7 +9,7 @@ from zlib import crc32
 
 import numpy as np
 
-from withstand.stats.detection import auroc
+from withstand.stats.roc import auroc
 from withstand.stats.special import Floats
 
 BUCKETS = 2048
