@@ -29,7 +29,7 @@ SHIPPED: Mapping[str, Sequence[str]] = {
     "suite": ("kitchen", "kitchen_app", "kitchen-advice"),
     "target": ("scripted-kitchen", "smollm2-kitchen"),
     "attack": ("direct", "prefix_injection", "role_play", "story", "prefill", "best_of_n", "transform"),
-    "defense": ("none", "self_reminder"),
+    "defense": ("none", "system_prompt", "self_reminder", "in_context_refusal"),
     "judge": ("kitchen", "refusal_words"),
 }
 """Components of the package that need no file, no key and no other model."""

@@ -32,6 +32,8 @@ TEXTS: Mapping[str, frozenset[str]] = {
         "encoder": "id revision device",
         "scripted": "rules reply",
         "self_reminder": "reminder closing",
+        "system_prompt": "prompt",
+        "in_context_refusal": "demonstrations",
         "canary": "secrets patterns disguises",
         "contains": "pattern",
         "openai_moderation": "categories",
