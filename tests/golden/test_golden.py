@@ -85,7 +85,8 @@ def golden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PAIR with one system prompt, TAP without an evaluator, and writers with the keys that they had."""
+    """PAIR with one system prompt, TAP without an evaluator, writers with the keys that they had, and attacks that are
+    told of no defense."""
 
     def kept(self: Any, behavior: Any, leaves: Any) -> Any:
         yield from ()
@@ -94,6 +95,7 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("withstand.attacks.llm._writer.keyed", find.describe)
     monkeypatch.setattr("withstand.attacks.llm.pair.approaches", lambda: [""])
     monkeypatch.setattr(find.resolve("attack", "tap")[0], "_on_topic", kept)
+    monkeypatch.setattr(find.resolve("defense", "self_reminder")[0], "bypasses", (), raising=False)
 
 
 @pytest.fixture

@@ -322,7 +322,8 @@ class Defense(Protocol):
 
     An attack is assumed to know it. So it should have, as far as they apply (`optional.OPTIONAL` has their defaults):
     `wrap(model, chat, draw)`, what the model reads in the place of a chat: a pure function, so that attacks by weights
-    see through it; draw: number of the draw where it is `randomized`, 0 else.
+    see through it; draw: number of the draw where it is `randomized`, 0 else. A randomized one draws by its field
+    `seed`: a run gives it another for each answer.
     `scan(chats)`, how suspicious the prompts are, computed here without asking: each 0 or more, blocked from 1 on; or
     `suspicion(model, chats)`, the same as a flow, where a model must be asked, which may be the one that it defends.
     `terms(model)`, what attacks by weights add to their loss on this model: `withstand.engine.terms`.

@@ -1,9 +1,12 @@
 """Does an attack know the defense before its target? The adaptive attack is the measure of a defense; a static one
 flatters it (Tramer et al. 2020, arXiv:2002.08347; Nasr et al. 2025, arXiv:2510.09023)."""
 
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, Literal
 
-from withstand.core import Defense, Json
+from withstand.core import Defense, Flow, Json, TestCase, UpperBounds, intercept
+from withstand.core.guards import FRESH, bypassed, randomized
 from withstand.core.optional import optional
 from withstand.registry import find
 from withstand.runner.transfer import TransferredCases
@@ -19,21 +22,33 @@ def knowledge(attack: Any, defense: Defense | None) -> Knowledge:
     """What an attack knows of a defense. A transferred test case and one found on a surrogate know nothing."""
     if defense is None:
         return ""
-    if isinstance(attack, TransferredCases) or optional(attack, "surrogates"):
+    if isinstance(attack, TransferredCases) or _elsewhere(attack):
         return "static"
     return "adaptive" if by_design(attack, defense) or by_asking(attack) else "static"
 
 
 def by_asking(attack: Any) -> bool:
     """Whether its search asks the target, and so meets the defense, as often as it likes."""
-    return bool(attack.most().asks.get("target"))
+    return bool(optional(attack, "adapts") and attack.most().asks.get("target"))
 
 
 def by_design(attack: Any, defense: Defense) -> bool:
     """Whether it is built against the defense: by weights seen through it, or in words made for it."""
     if "weights" in attack.needs:
         return any(optional(defense, name) is not None for name in ("wrap", "terms", "scan", "suspicion"))
-    return bool(optional(attack, "informed") and optional(defense, "bypasses"))
+    return informed(attack, defense)
+
+
+def informed(attack: Any, defense: Defense | None) -> bool:
+    """Whether the attack is told the bypasses of the defense."""
+    if defense is None or not optional(attack, "informed") or _elsewhere(attack):
+        return False
+    return bool(optional(defense, "bypasses"))
+
+
+def _elsewhere(attack: Any) -> bool:
+    """Whether it, or an attack inside it, searches on another model, which no defense stands before."""
+    return any(optional(part, "surrogates") for part in find.parts(attack))
 
 
 def described_attack(attack: Any, defense: Defense | None) -> Json:
@@ -41,6 +56,41 @@ def described_attack(attack: Any, defense: Defense | None) -> Json:
     if isinstance(attack, TransferredCases):
         return ["given", attack.label]
     described = find.describe(attack)
-    if defense is None or optional(attack, "surrogates") or not by_design(attack, defense):
+    if defense is None or _elsewhere(attack) or not by_design(attack, defense):
         return described
-    return ["knows its defense", SEARCH, described]
+    ways = [list(optional(defense, "bypasses"))] if informed(attack, defense) else []
+    return ["knows its defense", SEARCH, described, *ways]
+
+
+def worded_anew(flow: Flow[None], defense: Any, benign: Collection[str]) -> Flow[None]:
+    """The flow of an attack without a search, whose final test cases are sent as they are and, beside it, in the words
+    of each bypass of the defense. benign: ids of behaviors that nobody needs a bypass for."""
+
+    def handle(item: Any) -> Flow[Any]:
+        answer = yield item
+        if (
+            isinstance(item, TestCase)
+            and item.score is None
+            and item.completion is None
+            and item.behavior not in benign
+        ):
+            for chat in dict.fromkeys(bypassed(defense, item.chat)):
+                yield replace(item, chat=chat)
+        return answer
+
+    return (yield from intercept(flow, handle))
+
+
+def bounds(attack: Any, defense: Defense | None, benign: bool) -> UpperBounds:
+    """The upper bounds of an attack for one behavior behind a defense: of an informed one each final test case comes in
+    the words of each bypass too, and a search draws its best candidates again before a randomized defense."""
+    most: UpperBounds = attack.most()
+    if defense is None or most.drawn:
+        return most
+    if by_asking(attack):
+        times = 1 + FRESH if randomized(defense) and not _elsewhere(attack) else 1
+        asks = {role: count * (times if role in ("target", "judge") else 1) for role, count in most.asks.items()}
+        return replace(most, asks=asks)
+    if informed(attack, defense) and not benign:
+        return replace(most, cases=most.cases * (1 + len(optional(defense, "bypasses"))))
+    return most

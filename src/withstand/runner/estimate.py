@@ -9,6 +9,7 @@ import sqlalchemy as sql
 from withstand.core import Json, SpecError, UpperBounds
 from withstand.core.optional import optional
 from withstand.runner import attack_sets
+from withstand.runner.adaptive import bounds
 from withstand.runner.begin import planned
 from withstand.runner.destination import destination
 from withstand.runner.draws import most_of
@@ -81,7 +82,7 @@ def _cell(plan: Plan, cell: Cell, earlier: dict[str, tuple[float, float]]) -> Js
         if isinstance(cell.attack, TransferredCases):
             most = UpperBounds(cases=len(cell.attack.cases.get(behavior.id, ())))
         else:
-            most = cell.attack.most()
+            most = bounds(cell.attack, cell.target.defense, cell.benign)
         cases += most.cases
         completions += 0 if most.drawn else most.cases * cell.samples
         sought = dict(most.asks)

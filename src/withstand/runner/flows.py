@@ -6,7 +6,8 @@ the test cases).
 """
 
 import typing
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -14,19 +15,25 @@ from withstand.core import (
     Ask,
     AskError,
     Behavior,
+    Chat,
     Completion,
     Flow,
     Judge,
     Learned,
+    Model,
     Outcome,
+    Sampling,
     Target,
     TestCase,
     Verdict,
     ask,
     intercept,
+    rng,
 )
+from withstand.core.guards import randomized
 from withstand.core.optional import optional
 from withstand.core.records import nothing_to_judge
+from withstand.runner.adaptive import informed, worded_anew
 from withstand.runner.budget import Budget, Cut, Meter, Stop, metered
 from withstand.runner.draws import Draws, Split
 from withstand.runner.progress import Search, watched
@@ -94,13 +101,39 @@ def until_success(
     return (yield from intercept(flow, handle))
 
 
-def defended(item: Any) -> Flow[Any]:
-    """Answer an ask to a target through its defense; the caller sees the chat it sent."""
-    if not (isinstance(item, Ask) and isinstance(item.model, Target)):
-        return (yield item)
-    model, defense = item.model.model, item.model.defense
-    if defense is None:
-        return (yield replace(item, model=model))
+def behind(key: str = "") -> Callable[[Any], Flow[Any]]:
+    """A handler that answers each ask to a target through its defense; the caller sees the chat it sent.
+
+    key: names the flow. A randomized defense gets another seed for each flow, and for each time that it is asked the
+    same chat there: nobody who attacks it knows its next draw.
+    """
+    seen: Counter[Chat] = Counter()
+
+    def handle(item: Any) -> Flow[Any]:
+        if not (isinstance(item, Ask) and isinstance(item.model, Target)):
+            return (yield item)
+        model = item.model.model
+        defense: Any = item.model.defense
+        if defense is None:
+            return (yield replace(item, model=model))
+        if not (randomized(defense) and hasattr(defense, "seed")):
+            return (yield from _through(defense, model, item.chats, item.sampling))
+        draws: dict[int, list[int]] = {}
+        for place, chat in enumerate(item.chats):
+            draws.setdefault(seen[chat], []).append(place)
+            seen[chat] += 1
+        answers: dict[int, Completion] = {}
+        for draw, places in draws.items():
+            fresh = replace(defense, seed=rng(defense.seed, key, draw).getrandbits(32))
+            chats = [item.chats[place] for place in places]
+            answers |= zip(places, (yield from _through(fresh, model, chats, item.sampling)), strict=True)
+        return [answers[place] for place in range(len(item.chats))]
+
+    return handle
+
+
+def _through(defense: Any, model: Model, chats: Sequence[Chat], sampling: Sampling) -> Flow[list[Completion]]:
+    """The answers of a model behind a defense. `asks` of several chats is the mean, rounded up."""
     asked = 0
 
     def counted(inner: Any) -> Flow[Any]:
@@ -108,11 +141,16 @@ def defended(item: Any) -> Flow[Any]:
         asked += len(inner.chats) if isinstance(inner, Ask) else 0
         return (yield from defended(inner))
 
-    answers = yield from intercept(defense.answer(model, item.chats, item.sampling), counted)
-    if len(answers) != len(item.chats):
-        raise AskError(f"{type(defense).__name__} gave {len(answers)} answers to {len(item.chats)} chats")
-    asks = -(-asked // max(1, len(answers)))  # of several chats the mean, rounded up
-    return [replace(answer, chat=chat, asks=asks) for answer, chat in zip(answers, item.chats, strict=True)]
+    answers = yield from intercept(defense.answer(model, chats, sampling), counted)
+    if len(answers) != len(chats):
+        raise AskError(f"{type(defense).__name__} gave {len(answers)} answers to {len(chats)} chats")
+    asks = -(-asked // max(1, len(answers)))
+    return [replace(answer, chat=chat, asks=asks) for answer, chat in zip(answers, chats, strict=True)]
+
+
+def defended(item: Any) -> Flow[Any]:
+    """As `behind`, of an ask that stands alone."""
+    return (yield from behind()(item))
 
 
 def collected(flow: Flow[None]) -> Flow[list[TestCase]]:
@@ -204,11 +242,13 @@ def search_flow(
         flow = metered(attack.run_together(behaviors, target), meter, budget.times(len(behaviors)))
     else:
         flow = metered(attack.run(behaviors[0], target), meter, budget)
+    if informed(attack, target.defense):
+        flow = worded_anew(flow, target.defense, {behavior.id for behavior in behaviors if behavior.benign})
     if search is not None:
         flow = watched(flow, search)
     return flow if judge is None else until_success(flow, judge, behaviors[0], target, meter, budget, draws)
 
 
-def attacked(search: Flow[None]) -> Flow[list[TestCase]]:
-    """The test cases of a `search_flow`, with the defense before the target."""
-    return collected(intercept(search, defended))
+def attacked(search: Flow[None], key: str = "") -> Flow[list[TestCase]]:
+    """The test cases of a `search_flow`, with the defense before the target. key: names the search."""
+    return collected(intercept(search, behind(key)))

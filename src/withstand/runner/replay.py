@@ -104,7 +104,8 @@ def transcript(store: Store, run: RunRow, cell: int, behavior: int, own_code: bo
     together = in_order(behaviors) if is_joint(built.attack) else [wanted]
     budget = Budget(**run.plan["budget"])
     flow = search_flow(built.attack, together, built.target, budget, meter, built.until, draws=built.draws)
-    kept = attacked(_recorded(flow, result, wanted, meter))
+    key = search_key(built, behaviors, wanted)
+    kept = attacked(_recorded(flow, result, wanted, meter), key)
 
     def search() -> Flow[Any]:
         yield from kept
@@ -112,7 +113,7 @@ def transcript(store: Store, run: RunRow, cell: int, behavior: int, own_code: bo
 
     try:
         with store.reusing("all"):  # to show them
-            result.complete = replay(Job(("",), search_key(built, behaviors, wanted), CASES, search), store)
+            result.complete = replay(Job(("",), key, CASES, search), store)
     except SpecError:
         raise
     except Exception as error:  # noqa: BLE001 - what the search itself raised, as in the run

@@ -32,7 +32,7 @@ from withstand.core.text import count
 from withstand.registry import find
 from withstand.runner.budget import DRAFTS, Budget, Meter, metered
 from withstand.runner.drive import Job, completion_of, drive, value_of
-from withstand.runner.flows import attacked, defended, graded, search_flow
+from withstand.runner.flows import attacked, behind, defended, graded, search_flow
 from withstand.runner.plan import Cell, Plan, is_joint
 from withstand.runner.progress import searching
 from withstand.runner.tally import Caps, Tally
@@ -240,18 +240,19 @@ def _case_jobs(running: Running, want: Want, wants: Sequence[Want]) -> Iterator[
 
 def _case_job(running: Running, cell: Cell, wants: Sequence[Want], behaviors: Sequence[Behavior]) -> Job:
     """The job of an attack on these behaviors, one for each of `wants`: several where it is joint."""
+    key = search_key(cell, behaviors, behaviors[0])
 
     def flow() -> Flow[tuple[Row, ...]]:
         meter = Meter()
         if isinstance(cell.attack, TransferredCases):
-            cases = yield from attacked(search_flow(cell.attack, behaviors, cell.target, Budget(), meter))
+            cases = yield from attacked(search_flow(cell.attack, behaviors, cell.target, Budget(), meter), key)
         else:
             number = len(behaviors)
             of = count(number, "behavior") if is_joint(cell.attack) else behaviors[0].id
             with searching(running.tally.searches, cell.attack, _name(running, cell), of, number) as search:
                 budget, ordered = running.plan.budget, in_order(behaviors)
                 cases = yield from attacked(
-                    search_flow(cell.attack, ordered, cell.target, budget, meter, cell.until, search, cell.draws)
+                    search_flow(cell.attack, ordered, cell.target, budget, meter, cell.until, search, cell.draws), key
                 )
         by_behavior = _by_behavior(cases, behaviors)
         spent = meter.spent.shared(len(behaviors))
@@ -259,7 +260,7 @@ def _case_job(running: Running, cell: Cell, wants: Sequence[Want], behaviors: Se
         return tuple(_case_row(want.key, own, spent) for want, behavior in rows if (own := by_behavior[behavior.id]))
 
     keys = tuple(want.key for want in wants)
-    return Job(keys, search_key(cell, behaviors, behaviors[0]), CASES, flow)
+    return Job(keys, key, CASES, flow)
 
 
 def _by_behavior(cases: list[TestCase], behaviors: Sequence[Behavior]) -> dict[str, list[TestCase]]:
@@ -335,7 +336,7 @@ def _completion_job(running: Running, want: Want, case: TestCase) -> Job:
 def asked_once(key: str, target: Target, chat: Chat) -> Flow[tuple[Row, ...]]:
     """One answer to a chat, as a completion's row."""
     meter = Meter()
-    [answer] = yield from intercept(metered(ask(target, [chat]), meter), defended)
+    [answer] = yield from intercept(metered(ask(target, [chat]), meter), behind(key))
     return (_row(key, answer.finish, value_of(answer), meter.spent),)
 
 

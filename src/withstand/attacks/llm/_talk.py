@@ -32,6 +32,7 @@ class Conversations:
 
     needs: ClassVar[frozenset[str]] = frozenset({"turns"})
     conversations: ClassVar[bool] = True
+    informed: ClassVar[bool] = True
     attacker: Model
     judge: Judge
 

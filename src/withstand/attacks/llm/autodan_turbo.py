@@ -57,6 +57,7 @@ class AutoDANTurbo:
 
     version: ClassVar[int] = 2
     needs: ClassVar[frozenset[str]] = frozenset()
+    informed: ClassVar[bool] = True
     attacker: Model
     judge: Judge
     summarizer: Model | None = None

@@ -29,6 +29,7 @@ class Inject:
     """
 
     version: ClassVar[int] = 1
+    informed: ClassVar[bool] = True
     attack: Attack | None = None
     carrier: Literal["document", "tool", "passage"] = "document"
     document: str = ""

@@ -62,6 +62,7 @@ class Knowledge:
     """
 
     version: ClassVar[int] = 1
+    adapts: ClassVar[bool] = False
     arm: Literal["none", "irrelevant", "self", "other", "bank", "authority", "warning"] = "bank"
     place: Literal["user", "document", "tool"] = "user"
     shots: Literal["none", "balanced", "all_yes"] = "none"

@@ -66,6 +66,7 @@ class ManyShot:
     """
 
     version: ClassVar[int] = 1
+    informed: ClassVar[bool] = True
     writer: Model | None = field(default=None, metadata=WRITER)
     path: str = ""
     shots: int = 32

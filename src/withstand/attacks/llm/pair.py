@@ -48,6 +48,7 @@ class PAIR:
 
     version: ClassVar[int] = 2
     needs: ClassVar[frozenset[str]] = frozenset()
+    informed: ClassVar[bool] = True
     attacker: Model
     judge: Judge
     streams: int = 30

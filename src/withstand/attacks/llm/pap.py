@@ -40,6 +40,7 @@ class PAP:
 
     version: ClassVar[int] = 2
     needs: ClassVar[frozenset[str]] = frozenset()
+    informed: ClassVar[bool] = True
     attacker: Model
     techniques: tuple[str, ...] = TOP
     tries: int = 5

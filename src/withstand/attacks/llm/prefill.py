@@ -51,6 +51,7 @@ class Prefill:
 
     version: ClassVar[int] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"prefill"})
+    informed: ClassVar[bool] = True
     opening: str = ""
     writer: Model | None = field(default=None, metadata=WRITER)
     words: int = 24

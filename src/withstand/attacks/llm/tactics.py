@@ -35,6 +35,7 @@ class Tactics:
 
     version: ClassVar[int] = 2
     needs: ClassVar[frozenset[str]] = frozenset()
+    informed: ClassVar[bool] = True
     attacker: Model
     n: int = 8
     k: int = 3

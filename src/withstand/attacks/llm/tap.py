@@ -65,6 +65,7 @@ class TAP:
 
     version: ClassVar[int] = 2
     needs: ClassVar[frozenset[str]] = frozenset()
+    informed: ClassVar[bool] = True
     attacker: Model
     judge: Judge
     on_topic: Model | None = None

@@ -16,6 +16,7 @@ from withstand.attacks.llm._links import Link, Rewrite, decoded, encoded, link
 from withstand.attacks.llm._objects import field_in
 from withstand.attacks.llm._writer import WRITER
 from withstand.core import Attack, Behavior, Chat, Flow, Model, Sampling, SpecError, Target, UpperBounds, user
+from withstand.core.optional import optional
 from withstand.core.prompts import OWN
 from withstand.core.refusal import refusal_in
 
@@ -41,6 +42,7 @@ class Transform:
     """
 
     version: ClassVar[int] = 1
+    informed: ClassVar[bool] = True
     attack: Attack | None = None
     chain: tuple[str, ...] = ("base64",)
     decode: bool = False
@@ -66,6 +68,11 @@ class Transform:
     @property
     def needs(self) -> frozenset[str]:
         return self.attack.needs if self.attack else frozenset()
+
+    @property
+    def adapts(self) -> bool:
+        inner = self.attack
+        return inner is not None and optional(inner, "adapts") and bool(inner.most().asks.get("target"))
 
     @property
     def _links(self) -> list[Link | Rewrite]:

@@ -43,6 +43,7 @@ class ZeroShot:
 
     version: ClassVar[int] = 2
     needs: ClassVar[frozenset[str]] = frozenset()
+    informed: ClassVar[bool] = True
     attacker: Model
     n: int = 5
     tries: int = 5

@@ -14,6 +14,7 @@ class Wordings:
     """An attack that words the request in several ways and asks nothing: one test case per wording."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    informed: ClassVar[bool] = True
 
     def wordings(self, request: str) -> list[str]:
         """The request in the attack's words, the same number for every request."""

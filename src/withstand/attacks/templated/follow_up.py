@@ -29,6 +29,7 @@ class FollowUp:
     """
 
     version: ClassVar[int] = 1
+    adapts: ClassVar[bool] = False
     needs: ClassVar[frozenset[str]] = frozenset({"turns"})
     conversations: ClassVar[bool] = True
     kind: Literal["why", "sure", "pressure"] = "sure"

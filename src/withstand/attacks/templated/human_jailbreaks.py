@@ -40,6 +40,7 @@ class HumanJailbreaks:
 
     version: ClassVar[int] = 1
     needs: ClassVar[frozenset[str]] = frozenset()
+    informed: ClassVar[bool] = True
     path: str
     column: str = ""
     n: int = 5

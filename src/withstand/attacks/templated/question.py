@@ -45,6 +45,7 @@ class Question:
     """
 
     version: ClassVar[int] = 1
+    adapts: ClassVar[bool] = False
     form: Form | Literal["finish", "written"] = "harm"
     rivals: int = 3
     seed: int = 0

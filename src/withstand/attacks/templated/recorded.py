@@ -18,6 +18,7 @@ class Recorded:
     """
 
     version: ClassVar[int] = 1
+    adapts: ClassVar[bool] = False
     needs: ClassVar[frozenset[str]] = frozenset()
     conversations: ClassVar[bool] = True
     earlier: Literal["recorded", "own"] = "recorded"

@@ -34,7 +34,7 @@ from withstand.registry import find
 from withstand.runner.asking import Asking
 from withstand.runner.budget import Meter, metered
 from withstand.runner.drive import Job, completion_of, value_of
-from withstand.runner.flows import defended
+from withstand.runner.flows import behind
 from withstand.runner.plan import DefendedTarget
 from withstand.runner.stages import asked_once, verdict_job
 from withstand.runner.suites import check_offline
@@ -276,7 +276,7 @@ def conversed(key: str, target: Target, turns: Chat) -> Flow[tuple[Row, ...]]:
     for place, turn in enumerate(turns):
         chat = (*chat, turn)
         if turn.role == "user" and (place + 1 == len(turns) or turns[place + 1].role == "user"):
-            [answer] = yield from intercept(metered(ask(target, [chat]), meter), defended)
+            [answer] = yield from intercept(metered(ask(target, [chat]), meter), behind(key))
             answers.append(answer)
             chat = (*chat, Message("assistant", answer.text))
     last, spent = answers[-1], meter.spent
