@@ -1,19 +1,32 @@
-"""What an attack needs of its target, and what to do about what a target lacks."""
+"""What an attack and a defense need of a target, and what to do about what a target lacks."""
 
 from typing import Any
 
 from withstand.core import SpecError, Target
+from withstand.core.describe import name_of
 from withstand.core.optional import optional
 
 
 def check_needs(label: str, attack: Any, target_label: str, target: Target) -> None:
     """Raise `SpecError` for the first thing that the target does not give. label: of the attack."""
+    _check_defense(target_label, target)
     lacks = set(optional(attack, "needs")) - target.model.gives
     if lacks:
         lacking = [*(need for need in _WAYS if need in lacks), *sorted(lacks - set(_WAYS))]
         hint = _WAYS.get(lacking[0], "choose another target or leave the attack out")
         thing = "forged turns of the assistant" if lacking[0] == "forged" else lacking[0]
         raise SpecError(f"{label} needs {thing}, which {target_label} does not give", hint=hint)
+
+
+def _check_defense(target_label: str, target: Target) -> None:
+    """Raise `SpecError` for the first thing that the target's defense needs and the target does not give."""
+    lacks = sorted(set(optional(target.defense, "needs")) - target.model.gives)
+    if lacks:
+        name = name_of(type(target.defense))
+        hint = "choose another target, or leave the defense out"
+        if lacks[0] == "weights":
+            hint = f"name a local model for it to read, such as {name}:smollm2"
+        raise SpecError(f"{name} needs {lacks[0]}, which {target_label} does not give", hint=hint)
 
 
 _WAYS = {
