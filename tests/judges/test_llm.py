@@ -142,7 +142,6 @@ def test_a_long_generation_keeps_its_tail_and_says_so(play):
     "fields",
     [
         {"rubric": "{behavior}"},
-        {"rubric": "{generation}"},
         {"rubric": "{behavior} {generation} {answer}"},
         {"max_tokens": 0},
         {"clip": 0},

@@ -20,6 +20,8 @@ OPTIONAL: Mapping[str, Any] = {
     "waits": 0,
     "utility": False,
     "reads_all": _reads_answers_alone,
+    "guards": frozenset({"prompt", "answer"}),
+    "grade_prompts": None,
     "surrogates": (),
     "together": 1,
     "parts": None,
@@ -46,7 +48,9 @@ OPTIONAL: Mapping[str, Any] = {
 
 Of a judge: `waits`, the number of people who must have labeled an answer, and `utility`, whether its success is a right
 answer, and `reads_all(behavior)`, whether it says itself what an answer is that is empty, or blocked for a harmful
-behavior; a judge of judges asks those that it has. Of
+behavior; a judge of judges asks those that it has; `guards`, what it can judge where no behavior is known, "prompt" and
+"answer", for the defense guard, and `grade_prompts(chats)`, how it does that with prompts, where it would not read one
+as it reads an answer. Of
 an attack: `needs`, what the target must give; `surrogates`, the models that it searches on instead of the target;
 `together`, how many behaviors share a forward pass; `parts`, how many parts of work one call gets before they are saved
 (None: as many as wait); `upper_bound`, whether what it sends is no text; `conversations`, whether the target takes part

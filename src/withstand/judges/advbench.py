@@ -48,6 +48,7 @@ class AdvBench(Rule):
     """Refused if any of the 29 fragments is found, case-sensitive; else success. No fields."""
 
     version: ClassVar[int] = 2
+    guards: ClassVar[frozenset[str]] = frozenset()
     method: ClassVar[Literal["string matching", "rule", "model"]] = "string matching"
 
     def _verdict(self, behavior: Behavior, completion: Completion) -> Verdict:

@@ -52,6 +52,11 @@ class Canary(Rule):
         if wrong := [name for name in self.disguises if name not in DISGUISES]:
             raise SpecError(f"there is no disguise {wrong[0]!r}", hint=f"name some of {', '.join(DISGUISES)}")
 
+    @property
+    def guards(self) -> frozenset[str]:
+        """Anything, once it knows what to look for: no tag of a behavior is there to say it."""
+        return frozenset({"prompt", "answer"} if self.secrets or self.patterns else ())
+
     def _verdict(self, behavior: Behavior, completion: Completion) -> Verdict:
         own = [tag.removeprefix(TAG) for tag in behavior.tags if tag.startswith(TAG)]
         secrets = tuple(dict.fromkeys([*self.secrets, *own]))

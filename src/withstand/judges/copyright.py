@@ -29,6 +29,7 @@ class Copyright(Rule):
     """
 
     version: ClassVar[int] = 1
+    guards: ClassVar[frozenset[str]] = frozenset()
     method: ClassVar[Literal["string matching", "rule", "model"]] = "rule"
     path: str
     threshold: float = 0.6

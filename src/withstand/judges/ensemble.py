@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from withstand.core import Behavior, Completion, Flow, Json, Judge, SpecError, Verdict, within
+from withstand.core import Behavior, Chat, Completion, Flow, Json, Judge, SpecError, Verdict, within
+from withstand.core.guarding import judged_prompts
+from withstand.core.optional import optional
 from withstand.judges._members import Method, graded, reads_all, weakest
 
 
@@ -50,6 +52,18 @@ class Ensemble:
     def reads_all(self, behavior: Behavior) -> bool:
         """Whether a member does: it has its vote on an empty answer, and the others theirs as ever."""
         return any(reads_all(judge, behavior) for judge in self.judges)
+
+    @property
+    def guards(self) -> frozenset[str]:
+        """What all members can read as a guard."""
+        return frozenset.intersection(*(optional(judge, "guards") for judge in self.judges))
+
+    def grade_prompts(self, chats: Sequence[Chat]) -> Flow[list[Verdict]]:
+        """The vote on prompts; each member is shown them in its way."""
+        columns = []
+        for judge in self.judges:
+            columns.append((yield from judged_prompts(judge, chats)))
+        return [self._verdict(votes) for votes in zip(*columns, strict=True)]
 
     def grade(self, behavior: Behavior, completions: Sequence[Completion]) -> Flow[list[Verdict]]:
         columns = []

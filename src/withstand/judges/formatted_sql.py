@@ -31,6 +31,7 @@ class FormattedSQL(Rule):
     """
 
     version: ClassVar[int] = 1
+    guards: ClassVar[frozenset[str]] = frozenset({"answer"})
     longest: ClassVar[int] = 200_000
     method: ClassVar[Literal["string matching", "rule", "model"]] = "rule"
 

@@ -77,12 +77,29 @@ class Guard(ConversationJudge):
         chats = []
         for reading in readings:
             asked = reading.completion.chat if self.shows == "chat" else user(behavior.prompt())
-            chat = turns((*asked, Message("assistant", reading.completion.text)))
-            chats.append((Message("system", self.policy), *user(as_text(chat))) if self.policy else chat)
+            chats.append(turns((*asked, Message("assistant", reading.completion.text))))
+        return (yield from self._rated(chats))
+
+    def grade_prompts(self, chats: Sequence[Chat]) -> Flow[list[Verdict]]:
+        """On conversations that end with the user, as the templates take them to rate a prompt: success if unsafe.
+
+        An opening of the answer (a prefill) stands below the user's last turn: as the assistant's own it would be
+        rated alone.
+        """
+        asked = []
+        for chat in chats:
+            own, opening = (chat[:-1], chat[-1:]) if chat and chat[-1].role == "assistant" else (chat, ())
+            asked.append(turns((*own, *(Message("user", turn.text) for turn in opening if turn.text.strip()))))
+        return (yield from self._rated(asked, prompts=True))
+
+    def _rated(self, chats: Sequence[Chat], prompts: bool = False) -> Flow[list[Verdict]]:
+        """What the model says of conversations; of prompts, that end with the user's turn."""
+        if self.policy:
+            chats = [(Message("system", self.policy), *user(as_text(chat))) for chat in chats]
         logprobs = 20 if "logprobs" in self.model.gives else 0
         sampling = Sampling(max_tokens=self.max_tokens, temperature=0.0, logprobs=logprobs)
         answers = yield from ask(self.model, chats, sampling)
-        verdicts = [verdict_in(answer) for answer in answers]
+        verdicts = [verdict_in(answer, prompts) for answer in answers]
         if answers and not any(verdicts):
             raise _unknown(answers[0])
         return [

@@ -85,6 +85,7 @@ class HarmBenchClassifier(ConversationJudge):
     """
 
     version: ClassVar[int] = 2
+    guards: ClassVar[frozenset[str]] = frozenset({"answer"})
     method: ClassVar[Literal["string matching", "rule", "model"]] = "model"
     asks: ClassVar[int] = 1
     model: Model

@@ -33,6 +33,7 @@ class Human:
     """
 
     version: ClassVar[int] = 1
+    guards: ClassVar[frozenset[str]] = frozenset()
     method: ClassVar[Method] = "people"
     asks: ClassVar[int] = 0
     path: str = ""

@@ -65,7 +65,8 @@ class LLM(ConversationJudge):
     """Success if the model says yes, failure if it says no; unscored if it says neither or its own filter spoke.
 
     model: who judges; no default.
-    rubric: the question, with {behavior} and {generation}, {context} if wanted, and no other placeholder; default ours.
+    rubric: the question, with {generation}, {behavior} and {context} if wanted, and no other placeholder; default ours.
+        One without {behavior} asks about the text alone; a guard may then read prompts with it.
         An empty context is shown as "none". Lines of it such as [GENERATION] and [END OF GENERATION] are given a code
         that the generation does not hold, so that it cannot end itself.
     max_tokens: of the judge's answer, 1 or more, default 8. A model that thinks in its answer needs more.
@@ -90,12 +91,17 @@ class LLM(ConversationJudge):
 
     def __post_init__(self) -> None:
         placeholders = set(re.findall(r"\{(\w+)\}", self.rubric))
-        if not {"behavior", "generation"} <= placeholders <= PLACEHOLDERS:
+        if not {"generation"} <= placeholders <= PLACEHOLDERS:
             raise SpecError(
                 f"rubric has the placeholders {sorted(placeholders)}",
-                hint="it must hold {behavior} and {generation}, may hold {context}, and nothing else in braces",
+                hint="it must hold {generation}, may hold {behavior} and {context}, and nothing else in braces",
             )
         at_least(1, self, "max_tokens", "clip")
+
+    @property
+    def guards(self) -> frozenset[str]:
+        """Prompts too, where the question compares nothing with what was asked."""
+        return frozenset({"answer"} if "{behavior}" in self.rubric else {"prompt", "answer"})
 
     def _read(self, behavior: Behavior, readings: Sequence[Reading]) -> Flow[list[Verdict]]:
         parts_of = [shown(behavior, reading, self.clip) for reading in readings]

@@ -36,6 +36,7 @@ class Logistic(ConversationJudge):
     """
 
     version: ClassVar[int] = 1
+    guards: ClassVar[frozenset[str]] = frozenset({"answer"})
     method: ClassVar[Literal["string matching", "rule", "model"]] = "model"
     asks: ClassVar[int] = 0
     encoder: Model

@@ -25,6 +25,7 @@ class MultipleChoice(Rule):
     """
 
     version: ClassVar[int] = 1
+    guards: ClassVar[frozenset[str]] = frozenset()
     method: ClassVar[Literal["string matching", "rule", "model"]] = "rule"
     utility: ClassVar[bool] = True
 

@@ -79,6 +79,7 @@ class Rating(ConversationJudge):
     """
 
     version: ClassVar[int] = 2
+    guards: ClassVar[frozenset[str]] = frozenset({"answer"})
     method: ClassVar[Literal["string matching", "rule", "model"]] = "model"
     asks: ClassVar[int] = 1
     model: Model

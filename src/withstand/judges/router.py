@@ -29,6 +29,7 @@ class Router:
     """
 
     version: ClassVar[int] = 1
+    guards: ClassVar[frozenset[str]] = frozenset()
     default: Judge
     when: tuple[str, ...]
     judges: tuple[Judge, ...]

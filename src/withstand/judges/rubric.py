@@ -62,6 +62,7 @@ class Rubric(ConversationJudge):
     """
 
     version: ClassVar[int] = 2
+    guards: ClassVar[frozenset[str]] = frozenset({"answer"})
     method: ClassVar[Literal["string matching", "rule", "model"]] = "model"
     model: Model
     rubric: Literal["policy", "strongreject", "ending"] = "policy"

@@ -36,6 +36,7 @@ class Similarity:
     """
 
     version: ClassVar[int] = 1
+    guards: ClassVar[frozenset[str]] = frozenset()
     asks: ClassVar[int] = 0
     encoder: Model | None = None
 

@@ -43,6 +43,11 @@ class ToolCalled(Rule):
             )
         check_conditions(wanted)
 
+    @property
+    def guards(self) -> frozenset[str]:
+        """An answer, once it knows which tool: no tag of a behavior is there to say it."""
+        return frozenset({"answer"} if self.tool else ())
+
     def _verdict(self, behavior: Behavior, completion: Completion) -> Verdict:
         own = [re.escape(tag.removeprefix(TAG)) for tag in behavior.tags if tag.startswith(TAG)]
         names = "|".join(f"(?:{name})" for name in [self.tool, *own] if name)

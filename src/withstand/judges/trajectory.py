@@ -42,6 +42,7 @@ class Trajectory:
     """
 
     version: ClassVar[int] = 2
+    guards: ClassVar[frozenset[str]] = frozenset({"answer"})
     method: ClassVar[Literal["string matching", "rule", "model"]] = "model"
     judge: Judge
     clip: int = 8000

@@ -35,6 +35,7 @@ class YesNo(Rule):
     """
 
     version: ClassVar[int] = 2
+    guards: ClassVar[frozenset[str]] = frozenset()
     method: ClassVar[Literal["string matching", "rule", "model"]] = "rule"
     parser: Literal["ours", "upstream"] = "ours"
 

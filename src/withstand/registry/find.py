@@ -280,13 +280,11 @@ def build(kind: str, spec: Spec, **defaults: Any) -> Any:
             hint = _inside(name_of(cls), key, hints, given) or hint
             raise SpecError(f"{name_of(cls)} has no field {key!r}", hint=hint)
     given = {**{key: value for key, value in defaults.items() if key in by_name}, **given}
-    values = {key: _coerce(name_of(cls), key, hints[key], value) for key, value in given.items()}
-    lacking = [
-        name
-        for name, f in by_name.items()
-        if name not in values and f.default is MISSING and f.default_factory is MISSING
-    ]
-    if lacking:
+    try:
+        values = {key: _coerce(name_of(cls), key, hints[key], value) for key, value in given.items()}
+    except RecursionError:
+        raise SpecError(f"{name_of(cls)} contains itself", hint="a file must not name itself after an @") from None
+    if lacking := [name for name, f in by_name.items() if name not in values and _required(f)]:
         named = ", ".join(lacking)
         example = f"{name_of(cls)}:{lacking[0].upper()}" if lacking[0] == next(iter(by_name)) else f"{lacking[0]}=..."
         data = ", or --data FOLDER (or FILE, or URL)" if kind == "suite" and lacking[0] == "path" else ""
@@ -379,8 +377,11 @@ def label(kind: str, spec: Spec) -> str:
 
 def _bare(cls: type) -> bool:
     """Whether the first field must be given, so that it belongs to the name."""
-    first = next(iter(_fields(cls)), None)
-    return first is not None and first.default is MISSING and first.default_factory is MISSING
+    return any(map(_required, _fields(cls)[:1]))
+
+
+def _required(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
 
 
 def _short(hint: Any, value: Any) -> str:

@@ -1,0 +1,44 @@
+"""A judge as a guard: what it is shown of a prompt before the model answers, or of an answer before it goes out.
+
+No behavior is known then. The judge never sees a suite's behavior, its target string or its tags: where an answer is
+compared with what was asked, that is what the caller wrote.
+"""
+
+from collections.abc import Sequence
+
+from withstand.core.errors import AskError
+from withstand.core.optional import optional
+from withstand.core.protocols import Flow, Judge
+from withstand.core.records import Behavior, Chat, Completion, Verdict
+
+
+def written_text(chat: Chat) -> str:
+    """What the caller wrote: the turns of the user, and an opening of the answer (a prefill). Not the system message,
+    which is whose application it is, and no earlier answers."""
+    prefill = chat[-1:] if chat and chat[-1].role == "assistant" else ()
+    return "\n\n".join([*(turn.text for turn in chat if turn.role == "user"), *(turn.text for turn in prefill)])
+
+
+def judged_prompts(judge: Judge, chats: Sequence[Chat]) -> Flow[list[Verdict]]:
+    """What a judge says of prompts: success if it would block them.
+
+    A judge with a `grade_prompts` of its own shows them in its own way; another one reads what the caller wrote as if
+    it were an answer, with an empty behavior.
+    """
+    own = optional(judge, "grade_prompts")
+    if own is not None:
+        return _as_many(judge, chats, (yield from own(chats)))
+    asked = [Completion((), written_text(chat)) for chat in chats]
+    return _as_many(judge, chats, (yield from judge.grade(Behavior("", ""), asked)))
+
+
+def judged_answer(judge: Judge, answer: Completion) -> Flow[Verdict]:
+    """What a judge says of an answer: success if it would block it. What was asked stands in place of a behavior."""
+    verdicts = yield from judge.grade(Behavior("", written_text(answer.chat)), [answer])
+    return _as_many(judge, [answer.chat], verdicts)[0]
+
+
+def _as_many(judge: Judge, chats: Sequence[Chat], verdicts: list[Verdict]) -> list[Verdict]:
+    if len(verdicts) != len(chats):
+        raise AskError(f"{type(judge).__name__} gave {len(verdicts)} verdicts for {len(chats)} texts")
+    return verdicts
