@@ -7,7 +7,8 @@ import pytest
 
 from fakes import ByRule, Rates
 from withstand import api
-from withstand.attacks.llm._pair import FIRST, LATER, approaches, heads_of, read_prompt, score_of
+from withstand.attacks.llm._judged import score_of
+from withstand.attacks.llm._pair import FIRST, LATER, approaches, heads_of, read_prompt
 from withstand.attacks.llm.pair import PAIR, PROMPT
 from withstand.core import AskError, Behavior, RejectedDrafts, Sampling, SpecError, Target, Verdict, user
 from withstand.defenses.self_reminder import SelfReminder

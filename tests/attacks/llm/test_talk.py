@@ -8,7 +8,8 @@ import pytest
 from fakes import InTurn
 from withstand.attacks.llm._judged import score_of, search_sampling
 from withstand.attacks.llm._objects import field_in
-from withstand.attacks.llm._talk import LONGER, Talk, put, rating, won
+from withstand.attacks.llm._shown import rating
+from withstand.attacks.llm._talk import LONGER, Talk, put, won
 from withstand.core import Behavior, Completion, Message, Sampling, Target, Verdict, user
 
 BEHAVIOR = Behavior("b", "Bake a loaf", context="Flour {salt}")

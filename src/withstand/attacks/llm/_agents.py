@@ -7,8 +7,8 @@ from itertools import groupby
 from typing import TypeAlias
 
 from withstand.attacks.llm._attacker import drafts
-from withstand.attacks.llm._judged import graded, score_of
-from withstand.attacks.llm._library import Strategy
+from withstand.attacks.llm._judged import drawn_again, graded, score_of
+from withstand.attacks.llm._library import Strategy, retrieve
 from withstand.attacks.llm._objects import field_in, read_object
 from withstand.attacks.llm._texts import parts_of, shown_context
 from withstand.core import (
@@ -25,24 +25,29 @@ from withstand.core import (
     filled,
     user,
 )
+from withstand.core.guards import below, blocked_by, heard, introduction
 from withstand.core.prompts import Prompts
 
 PROMPTS = Prompts(
     parts_of("autodan_turbo.txt"),
     {"attack": ("behavior", "strategies"), "use": ("list",), "avoid": ("list",), "summarize": ("first", "second")},
 )
-Hint: TypeAlias = tuple[bool, Sequence[Strategy]]
-"""Whether strategies worked, and which, as `retrieve` gives them."""
+Hint: TypeAlias = tuple[bool, Sequence[Strategy], str]
+"""Whether strategies worked, and which, as `retrieve` gives them; what is said of the defense."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A prompt and what came of it. `score` in [0, 1], -1 where the judge could not say; `done`: it says success."""
+    """A prompt and what came of it. `score` in [0, 1], -1 where the judge could not say; `done`: it says success.
+
+    answer: of one that was `blocked`, what blocked it.
+    """
 
     prompt: str
     answer: str
     score: float
     done: bool = False
+    blocked: bool = False
 
 
 def before(behavior: Behavior) -> Attempt:
@@ -57,16 +62,25 @@ def written(attacker: Model, requests: Sequence[str], sampling: Sampling, tries:
     return [draft.value if draft else None for draft in answers]
 
 
-def request(behavior: Behavior, works: bool = False, strategies: Sequence[Strategy] = (), own: str = "") -> str:
+def request(
+    behavior: Behavior, works: bool = False, strategies: Sequence[Strategy] = (), above: str = "", own: str = ""
+) -> str:
     """What the attacker is asked: to use the strategies if they work, else to find something else.
 
-    own: the user's texts in the place of ours.
+    own: the user's texts in the place of ours. above: what is said of the defense before the target.
     """
     texts = PROMPTS.texts(own)
     listed = "\n\n".join(f"{s.strategy}: {s.definition}\nExample: {s.example}" for s in strategies)
     part = filled(texts["use" if works else "avoid"], list=listed) + "\n\n" if strategies else ""
     text, context = behavior.text, shown_context(behavior)
-    return filled(texts["attack"], behavior=text, context=context, strategies=part)
+    return below(above, filled(texts["attack"], behavior=text, context=context, strategies=part))
+
+
+def hint_of(target: Target, last: Attempt | None = None, library: Sequence[Strategy] = (), k: int = 1) -> Hint:
+    """What the attacker is told: strategies of the library by the last attempt's answer, and the target's defense."""
+    blocked = f"It blocked your last prompt:\n{last.prompt}\n{last.answer}" if last and last.blocked else ""
+    works, strategies = retrieve(library, last.answer, k) if last and library else (False, [])
+    return works, strategies, below(introduction(target.defense), blocked)
 
 
 def tested(
@@ -90,12 +104,19 @@ def tested(
     tried: list[Attempt] = []
     for behavior, group in groupby(zip(going, chats, answers, strict=True), key=lambda entry: entry[0][0]):
         entries = list(group)
-        verdicts = yield from graded(judge, behavior, [answer for *_, answer in entries])
-        for ((_, prompt), chat, answer), verdict in zip(entries, verdicts, strict=True):
-            tried.append(Attempt(prompt, answer.text, score_of(verdict), verdict.outcome == "success"))
-            yield TestCase(behavior.id, chat, score=tried[-1].score)
-    results = iter(tried)
-    return [None if prompt is None else next(results) for prompt in sent]
+        sent_chats, given = [chat for _, chat, _ in entries], [answer for *_, answer in entries]
+        verdicts = yield from graded(judge, behavior, given)
+        results = yield from drawn_again(target, judge, behavior, sent_chats, given, verdicts)
+        for ((_, prompt), chat, answer), result in zip(entries, results, strict=True):
+            rating = score_of(result.verdict)
+            tried.append(
+                Attempt(
+                    prompt, heard(answer), rating, result.verdict.outcome == "success", blocked_by(answer) is not None
+                )
+            )
+            yield TestCase(behavior.id, chat, score=result.score)
+    attempts = iter(tried)
+    return [None if prompt is None else next(attempts) for prompt in sent]
 
 
 def learned(

@@ -20,9 +20,11 @@ from withstand.attacks.llm._attacker import drafts, no_draft, stand_in
 from withstand.attacks.llm._judged import search_sampling
 from withstand.attacks.llm._lists import items
 from withstand.attacks.llm._objects import field_in
-from withstand.attacks.llm._talk import Conversations, Talk, Turn, check, put, rating, shown, won
+from withstand.attacks.llm._shown import history, put_and
+from withstand.attacks.llm._talk import Conversations, Talk, Turn, check, put, won
 from withstand.attacks.llm._texts import parts_of
 from withstand.core import Behavior, Chat, Flow, Json, Sampling, Target, UpperBounds, Verdict, at_least, filled, user
+from withstand.core.guards import below, introduction
 from withstand.core.prompts import OWN, Prompts
 
 PROMPT = Prompts(
@@ -89,17 +91,16 @@ class Actor(Conversations):
         return UpperBounds(asks=asks, drawn=True)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
-        parts = PROMPT.texts(self.prompt)
         writing = Sampling(self.attacker_tokens, self.temperature)
         answering = search_sampling(target, self.search_tokens)
-        topic, number = behavior.prompt(), str(self.turns)
+        asking = partial(self._asking, behavior, introduction(target.defense))
 
-        prompt = user(filled(parts["actors"], behavior=topic, actors=str(self.actors)))
-        [named] = yield from drafts(self.attacker, [prompt], items, writing, self.tries, "1. ", parts=True)
+        prompts = [asking("actors", actors=str(self.actors))]
+        [named] = yield from drafts(self.attacker, prompts, items, writing, self.tries, "1. ", parts=True)
         if named is None:
             raise no_draft(self.tries)
         chosen = named.value[: self.actors]
-        prompts = [user(filled(parts["questions"], behavior=topic, turns=number, actor=who)) for who in chosen]
+        prompts = [asking("questions", actor=who) for who in chosen]
         plans = yield from drafts(self.attacker, prompts, items, writing, self.tries, "1. ", parts=True)
         actors = [who for who, plan in zip(chosen, plans, strict=True) if plan]
         rest = [list(plan.value[: self.turns]) for plan in plans if plan]
@@ -123,25 +124,23 @@ class Actor(Conversations):
                 refused = {i: turn for i, turn in enumerate(turns) if turn and turn.refused}
                 if not refused:
                     break
-                lost = [(actors[i], turn.talk.questions[-1]) for i, turn in refused.items()]
-                prompts = [user(filled(parts["milder"], actor=who, question=text)) for who, text in lost]
+                prompts = [asking("milder", actor=actors[i], question=put_and(turn)) for i, turn in refused.items()]
                 again = yield from drafts(self.attacker, prompts, QUESTION, writing, self.tries, '{"question": "')
                 asked = [None] * len(actors)
                 for i, draft in zip(refused, again, strict=True):
                     asked[i] = draft.value if draft else None
             stuck = [i for i, left in enumerate(rest) if (i in refused or not left) and revised[i] < self.revisions]
-            prompts = [self._revision(topic, actors[i], talks[i], refused.get(i), verdicts[i]) for i in stuck]
+            histories = [history(talks[i], refused.get(i), verdicts[i]) for i in stuck]
+            prompts = [asking("revise", actor=actors[i], **so_far) for i, so_far in zip(stuck, histories, strict=True)]
             new = yield from drafts(self.attacker, prompts, items, writing, self.tries, "1. ", parts=True)
             for i, lines in zip(stuck, new, strict=True):
                 revised[i] += 1
                 rest[i] = list(lines.value[: self.turns]) if lines else rest[i]
 
-    def _revision(self, topic: str, actor: str, talk: Talk, refused: Turn | None, verdict: Verdict) -> Chat:
-        """What asks for the rest of a chain anew."""
-        exchanges = talk.exchanges() + (refused.talk.exchanges()[-1:] if refused else [])
-        history = [f"You asked: {question}\nIt answered: {shown(answer)}" for question, answer in exchanges]
-        parts = {"conversation": "\n\n".join(history), "rating": rating(verdict), "turns": str(self.turns)}
-        return user(filled(PROMPT.texts(self.prompt)["revise"], behavior=topic, actor=actor, **parts))
+    def _asking(self, behavior: Behavior, defense: str, name: str, **gaps: str) -> Chat:
+        """A prompt of ours or the user's own, below what is said of the defense."""
+        gaps |= {"behavior": behavior.prompt(), "turns": str(self.turns)}
+        return user(below(defense, filled(PROMPT.texts(self.prompt)[name], **gaps)))
 
     @staticmethod
     def sample() -> dict[str, Json]:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import ClassVar
 
-from withstand.attacks.llm._agents import PROMPTS, Attempt, Hint, before, learned, request, tested, written
+from withstand.attacks.llm._agents import PROMPTS, Attempt, Hint, before, hint_of, learned, request, tested, written
 from withstand.attacks.llm._attacker import check_writer, no_draft, stand_in
 from withstand.attacks.llm._judged import search_sampling
-from withstand.attacks.llm._library import Strategy, read_library, retrieve
+from withstand.attacks.llm._library import Strategy, read_library
 from withstand.core import (
     Behavior,
     Flow,
@@ -99,7 +99,7 @@ class AutoDANTurbo:
         library, any_attempt, seen = read_library(self.library), False, set[tuple[str, str]]()
         for group in self._groups(order) if self.warmup else ():
             streams = [behavior for behavior in group for _ in range(self.warmup)]
-            attempts = yield from self._attempts(target, streams, [(False, [])] * len(streams), seen)
+            attempts = yield from self._attempts(target, streams, [hint_of(target)] * len(streams), seen)
             any_attempt = any_attempt or any(attempts)
             pairs = []
             for i, behavior in enumerate(group):
@@ -112,7 +112,7 @@ class AutoDANTurbo:
             for group in self._groups(order):
                 live, last = group, {behavior.id: before(behavior) for behavior in group}
                 for step in range(self.steps):
-                    hints = [retrieve(library, last[b.id].answer, self.k) if step else (False, []) for b in live]
+                    hints = [hint_of(target, last[b.id], library if step else (), self.k) for b in live]
                     attempts = yield from self._attempts(target, live, hints, seen)
                     any_attempt = any_attempt or any(attempts)
                     scored = [(b, new) for b, new in zip(live, attempts, strict=True) if new and new.score >= 0]
@@ -129,7 +129,7 @@ class AutoDANTurbo:
     def _attempts(
         self, target: Target, streams: Sequence[Behavior], hints: Sequence[Hint], seen: set[tuple[str, str]]
     ) -> Flow[list[Attempt | None]]:
-        """One attempt per stream, all side by side; None where the attacker gave no prompt. hints: as of `retrieve`."""
+        """One attempt per stream, all side by side; None where the attacker gave no prompt. hints: of each."""
         requests = [request(behavior, *hint, own=self.prompt) for behavior, hint in zip(streams, hints, strict=True)]
         sent = yield from written(self.attacker, requests, Sampling(self.attacker_tokens, self.temperature), self.tries)
         return (yield from tested(target, self.judge, streams, sent, seen))

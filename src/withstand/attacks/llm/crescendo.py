@@ -15,9 +15,11 @@ from typing import ClassVar
 from withstand.attacks.llm._attacker import Draft, drafts, no_draft, stand_in
 from withstand.attacks.llm._judged import search_sampling
 from withstand.attacks.llm._objects import field_in
-from withstand.attacks.llm._talk import Conversations, Talk, Turn, check, put, rating, shown, won
+from withstand.attacks.llm._shown import rating, shown, taken_back
+from withstand.attacks.llm._talk import Conversations, Talk, Turn, check, put, won
 from withstand.attacks.llm._texts import text_of
 from withstand.core import Behavior, Chat, Flow, Json, Sampling, Target, UpperBounds, Verdict, at_least, filled, user
+from withstand.core.guards import below, introduction
 from withstand.core.prompts import OWN, Prompts
 
 PROMPT = Prompts.single(text_of("crescendo.txt"), "behavior", "conversation")
@@ -27,12 +29,12 @@ QUESTION: Callable[[str], str | None] = partial(field_in, "question")
 
 @dataclass(frozen=True, slots=True)
 class _Stream:
-    """Where a conversation is. `notes` sum up all its answers but the last; `refused`: questions taken back since."""
+    """Where a conversation is. `notes` sum up all its answers but the last; `refused`: turns taken back since."""
 
     talk: Talk
     notes: tuple[str, ...]
     verdict: Verdict
-    refused: tuple[str, ...]
+    refused: tuple[Turn, ...]
     rounds: int
     taken_back: int
 
@@ -89,7 +91,7 @@ class Crescendo(Conversations):
         answering = search_sampling(target, self.search_tokens)
         streams, asked, seen = [START] * self.streams, 0, set[str]()
         while live := [i for i, stream in enumerate(streams) if stream.rounds < self.turns]:
-            prompts = [self._prompt(behavior, streams[i]) for i in live]
+            prompts = [self._prompt(behavior, streams[i], introduction(target.defense)) for i in live]
             written = yield from drafts(self.attacker, prompts, QUESTION, writing, self.tries, OPENING, seen)
             questions = [draft.value if draft else None for draft in written]
             talks = [streams[i].talk for i in live]
@@ -102,7 +104,7 @@ class Crescendo(Conversations):
         if not asked:
             raise no_draft(self.tries)
 
-    def _prompt(self, behavior: Behavior, stream: _Stream) -> Chat:
+    def _prompt(self, behavior: Behavior, stream: _Stream, defense: str) -> Chat:
         talk = stream.talk
         history = [
             f"You asked: {question}\nIt answered, in short: {note}"
@@ -111,7 +113,7 @@ class Crescendo(Conversations):
         if talk.answers:
             history.append(f"You asked: {talk.questions[-1]}\nIt answered: {shown(talk.answers[-1])}")
             history.append(f"Rating of its answers so far: {rating(stream.verdict)}")
-        history += [f"Refused and taken back, ask something else: {question}" for question in stream.refused]
+        history += [taken_back(turn) for turn in stream.refused]
         text = filled(
             PROMPT.texts(self.prompt)["prompt"],
             behavior=behavior.prompt(),
@@ -119,16 +121,17 @@ class Crescendo(Conversations):
             round=str(stream.rounds + 1),
             turns=str(self.turns),
         )
-        return user(text)
+        return user(below(defense, text))
 
     def _after(self, stream: _Stream, draft: Draft[str] | None, turn: Turn | None) -> _Stream:
         """The stream with its turn, without it where it was taken back or led to nothing to go on from."""
         if draft is None or turn is None:
             return replace(stream, rounds=stream.rounds + 1)
         if turn.refused and stream.taken_back < self.backtracks:
-            return replace(stream, refused=(*stream.refused, draft.value), taken_back=stream.taken_back + 1)
+            return replace(stream, refused=(*stream.refused, turn), taken_back=stream.taken_back + 1)
         if turn.silent:
-            return replace(stream, rounds=stream.rounds + 1)
+            blocked = (turn,) if turn.blocked else ()
+            return replace(stream, refused=(*stream.refused, *blocked), rounds=stream.rounds + 1)
         notes = stream.notes
         if stream.talk.answers:  # what was last is now older: of it the attacker's summary stays
             notes = (*notes, field_in("summary", draft.text) or shown(stream.talk.answers[-1], 200))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from withstand.attacks.llm._attacker import LINES, check_writer, drafts, no_draft
-from withstand.attacks.llm._judged import score_of, succeeded, tested
+from withstand.attacks.llm._judged import succeeded, tested
 from withstand.attacks.llm._prompts import question
 from withstand.attacks.llm._texts import lines_in, text_of
 from withstand.core import (
@@ -132,7 +132,7 @@ class FewShot:
         chats = [user(behavior.prompt(line)) for line in lines]
         if self.judge is not None:
             results = yield from tested(target, self.judge, behavior, chats)
-            return [score_of(verdict) for _, verdict in results], succeeded(results)
+            return [result.score for result in results], succeeded(results)
         part = {"chats": to_json(chats), "target": behavior.target_string}
         losses = yield from work(target.weights(self), self.losses, part)
         best = min(range(len(lines)), key=losses.__getitem__)

@@ -8,7 +8,7 @@ of the techniques are ours.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
@@ -16,9 +16,11 @@ from typing import ClassVar
 from withstand.attacks.llm._attacker import Draft, drafts, no_draft, stand_in
 from withstand.attacks.llm._judged import search_sampling
 from withstand.attacks.llm._objects import field_in
-from withstand.attacks.llm._talk import Conversations, Talk, Turn, check, put, rating, shown, won
+from withstand.attacks.llm._shown import rating, shown
+from withstand.attacks.llm._talk import Conversations, Talk, Turn, check, put, won
 from withstand.attacks.llm._texts import data_of, text_of
 from withstand.core import Behavior, Chat, Flow, Json, Message, Sampling, SpecError, Target, UpperBounds, filled, user
+from withstand.core.guards import below, introduction
 from withstand.core.prompts import OWN, Prompts
 
 TECHNIQUES: tuple[str, ...] = tuple(data_of("goat_techniques.json"))
@@ -75,9 +77,12 @@ class GOAT(Conversations):
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         writing = Sampling(self.attacker_tokens, self.temperature)
         answering = search_sampling(target, self.search_tokens)
-        talk, asked, seen, own = Talk(), 0, set[str](), user(self._next(0))
+        talk, asked, seen, own, defense = Talk(), 0, set[str](), user(self._next(0)), introduction(target.defense)
+        lost: tuple[Turn, ...] = ()
         for step in range(self.turns):
-            prompt = self._head(behavior, own) if self.history else self._prompt(behavior, talk, step)
+            prompt = self._prompt(behavior, talk, lost, step, defense)
+            if self.history:
+                prompt = self._head(behavior, own, defense)
             [draft] = yield from drafts(self.attacker, [prompt], REPLY, writing, self.tries, OPENING, seen)
             reply = draft.value if draft else None
             [turn] = yield from put(behavior, target, self.judge, [talk], [reply], answering)
@@ -87,15 +92,16 @@ class GOAT(Conversations):
             if draft and turn:
                 own = (*own, *self._exchange(draft, turn, step))
             if turn and not turn.silent:
-                talk = turn.talk
+                talk, lost = turn.talk, ()
+            elif turn and turn.blocked:
+                lost = (*lost, turn)
         if not asked:
             raise no_draft(self.tries)
 
-    def _prompt(self, behavior: Behavior, talk: Talk, step: int) -> Chat:
-        history = [
-            f"User: {question}\nModel: {shown(answer)}"
-            for question, answer in zip(talk.questions, talk.answers, strict=True)
-        ]
+    def _prompt(self, behavior: Behavior, talk: Talk, lost: Sequence[Turn], step: int, defense: str) -> Chat:
+        """lost: the turns since that were blocked."""
+        exchanges = talk.exchanges() + [turn.talk.exchanges()[-1] for turn in lost]
+        history = [f"User: {question}\nModel: {shown(answer)}" for question, answer in exchanges]
         text = filled(
             PROMPT.texts(self.prompt)["prompt"],
             behavior=behavior.prompt(),
@@ -104,16 +110,16 @@ class GOAT(Conversations):
             round=str(step + 1),
             turns=str(self.turns),
         )
-        return user(text)
+        return user(below(defense, text))
 
     def _listed(self) -> str:
         entries = {name: data_of("goat_techniques.json")[name] for name in self.techniques}
         return "\n".join(f"- {name}: {entry['what']}\n  Example: {entry['example']}" for name, entry in entries.items())
 
-    def _head(self, behavior: Behavior, own: Chat) -> Chat:
+    def _head(self, behavior: Behavior, own: Chat, defense: str) -> Chat:
         """The system prompt, and the attacker's conversation: for a model without a system prompt its first message."""
         parts = {"behavior": behavior.prompt(), "techniques": self._listed(), "turns": str(self.turns)}
-        system = filled(HISTORY.texts(self.prompt)["prompt"], **parts)
+        system = below(defense, filled(HISTORY.texts(self.prompt)["prompt"], **parts))
         if "system" in self.attacker.gives:
             return (Message("system", system), *own)
         return (Message("user", f"{system}\n\n{own[0].text}"), *own[1:])

@@ -16,6 +16,7 @@ from withstand.attacks.llm._judged import succeeded, tested
 from withstand.attacks.llm._pair import approaches, check_fields, drafted, exchange, heads_of, searched
 from withstand.attacks.llm._texts import text_of
 from withstand.core import Behavior, Chat, Flow, Json, Judge, Model, Target, UpperBounds, user
+from withstand.core.guards import introduction
 from withstand.core.prompts import OWN, Prompts
 from withstand.formats import originals
 
@@ -73,7 +74,7 @@ class PAIR:
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         target = searched(target, self.surrogates, self.search_tokens)
-        ways = heads_of(self, behavior, PROMPT.texts(self.prompt)["prompt"], approaches())
+        ways = heads_of(self, behavior, PROMPT.texts(self.prompt)["prompt"], approaches(), introduction(target.defense))
         heads = [ways[stream % len(ways)] for stream in range(self.streams)]
         talks: list[Chat] = [()] * self.streams
         tried, seen = False, set[str]()
@@ -87,8 +88,8 @@ class PAIR:
             results = yield from tested(target, self.judge, behavior, chats)
             if succeeded(results):
                 return
-            for (stream, draft), (answer, verdict) in zip(live.items(), results, strict=True):
-                talks[stream] += exchange(self, draft, behavior, answer, verdict)
+            for (stream, draft), result in zip(live.items(), results, strict=True):
+                talks[stream] += exchange(self, draft, behavior, result)
         if not tried:
             raise no_draft(self.tries)
 

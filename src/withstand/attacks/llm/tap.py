@@ -29,6 +29,7 @@ from withstand.core import (
     rng,
     user,
 )
+from withstand.core.guards import introduction
 from withstand.core.prompts import OWN
 from withstand.formats import originals
 
@@ -98,7 +99,8 @@ class TAP:
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         target = searched(target, self.surrogates, self.search_tokens)
-        [head] = heads_of(self, behavior, PROMPTS.texts(self.prompt)["system"], [""])
+        system = PROMPTS.texts(self.prompt)["system"]
+        [head] = heads_of(self, behavior, system, [""], introduction(target.defense))
         nodes: list[Chat] = [()] * self.streams  # each is a conversation with the attacker
         written, tried, seen = False, False, set[str]()
         for level in range(self.depth):
@@ -117,9 +119,9 @@ class TAP:
             if succeeded(results):
                 return
             scored = [
-                (score_of(verdict), talk + exchange(self, draft, behavior, answer, verdict))
-                for (talk, draft), (answer, verdict) in zip(leaves, results, strict=True)
-                if score_of(verdict) > UNSCORED
+                (result.score, talk + exchange(self, draft, behavior, result))
+                for (talk, draft), result in zip(leaves, results, strict=True)
+                if score_of(result.verdict) > UNSCORED
             ]
             rng(self.seed, behavior.id, level, "after the target").shuffle(scored)
             scored.sort(key=lambda node: -node[0])  # stable, and by the score alone: equals stay shuffled

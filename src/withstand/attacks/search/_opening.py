@@ -1,9 +1,11 @@
 """The first word of an answer: which one random search makes likelier, how likely it is, and what comes behind it."""
 
+import math
 import re
 from collections.abc import Sequence
 
-from withstand.core import AskError, Behavior, Chat, Completion, Flow, Judge, SpecError, Target, ask
+from withstand.core import AskError, Behavior, Chat, Completion, Flow, Judge, Sampling, SpecError, Target, ask
+from withstand.core.guards import FRESH, blocked_by, randomized, rank
 
 TOP = 20  # what APIs give at most
 ABSENT = -1e4  # in place of minus infinity, which JSON does not know: below whatever is among the top
@@ -21,7 +23,10 @@ def word_of(opening: str, behavior: Behavior) -> str:
 
 
 def logprob(answer: Completion, opening: str) -> float:
-    """Of the opening as the first token, the likelier of its spellings with and without white space."""
+    """Of the opening as the first token, the likelier of its spellings with and without white space. Of a blocked
+    answer its rank, below that of every other."""
+    if check := blocked_by(answer):
+        return ABSENT + rank(check)
     if not answer.logprobs and answer.text and answer.finish != "filtered":
         raise AskError(
             "the target answered without log-probabilities",
@@ -29,6 +34,24 @@ def logprob(answer: Completion, opening: str) -> float:
         )
     first = answer.logprobs[0] if answer.logprobs else ()
     return max((value for text, value in first if text.strip() == opening and value > ABSENT), default=ABSENT)
+
+
+def logprobs(target: Target, chats: Sequence[Chat], sampling: Sampling, opening: str, best: float) -> Flow[list[float]]:
+    """Of the opening after each chat. Before a randomized defense one above `best` gets the logarithm of the mean
+    probability of fresh draws, until one that was drawn afresh is the highest."""
+    answers = yield from ask(target, chats, sampling)
+    values = [logprob(answer, opening) for answer in answers]
+    settled: set[int] = set()
+    while randomized(target.defense) and (highest := max(values)) > best:
+        place = values.index(highest)
+        if place in settled:
+            break
+        again = yield from ask(target, [chats[place]] * FRESH, sampling)
+        drawn = [logprob(answer, opening) for answer in again]
+        mean = sum(map(math.exp, drawn)) / FRESH
+        values[place] = math.log(mean) if mean else sum(drawn) / FRESH
+        settled.add(place)
+    return values
 
 
 def first_success(target: Target, judge: Judge, behavior: Behavior, chats: Sequence[Chat]) -> Flow[Completion | None]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from withstand.attacks.search._opening import ABSENT, TOP, first_success, logprob, word_of
+from withstand.attacks.search._opening import ABSENT, TOP, first_success, logprobs, word_of
 from withstand.attacks.search._units import changed, check_template, text_of
 from withstand.core import (
     Behavior,
@@ -23,7 +23,6 @@ from withstand.core import (
     Target,
     TestCase,
     UpperBounds,
-    ask,
     at_least,
     filled,
     rng,
@@ -53,7 +52,7 @@ class RandomSearch:
     judgments: answers judged in one search, 1 or more, default 10. restarts: searches one after another until one
         succeeds, 1 or more, default 10. Both as in the paper's runs.
     patience: a search ends if the opening was in none of its first so many steps among the top 20 tokens, 1 or more,
-        default 25 (the authors' code).
+        default 25 (the authors' code); where a defense blocks, of its first since the last one less suspicious.
     init: a suffix to start from, as one found for another behavior (self-transfer); default "": exclamation marks. Its
         units are what stands between single spaces, and their number takes the place of `length`.
     transfer: a simpler request for self-transfer: a search for it comes first, until its opening is probable, and its
@@ -113,15 +112,14 @@ class RandomSearch:
         """The suffix it ends with; None after a success. Not `judged`: without test cases, to a probable opening."""
         sampling = replace(target.sampling, max_tokens=1, temperature=0.0, logprobs=TOP)
         opening, enough = word_of(self.opening, behavior), math.log(self.stop_probability)
-        best, left = -math.inf, self.judgments if judged else 0
+        best, rose, left = -math.inf, 0, self.judgments if judged else 0
         for step in range(self.steps + 1):
             draw = rng(self.seed, behavior.id, restart, step)
             tried = [changed(suffix, self.n_units(best), draw) for _ in range(self.width)] if step else [suffix]
             chats = [self.chat(behavior, units) for units in tried]
-            answers = yield from ask(target, chats, sampling)
-            scores = [logprob(answer, opening) for answer in answers]
+            scores = yield from logprobs(target, chats, sampling, opening, best)
             if (highest := max(scores)) > best:
-                best, suffix = highest, tried[scores.index(highest)]
+                best, suffix, rose = highest, tried[scores.index(highest)], step
                 if judged:
                     yield TestCase(behavior.id, chats[scores.index(best)], score=best)
             if best >= enough:
@@ -130,7 +128,7 @@ class RandomSearch:
                     yield TestCase(behavior.id, success.chat, JUDGED, success)
                     return None
                 left -= len(probable)
-            if (best >= enough and not left) or (best == ABSENT and step + 1 >= self.patience):
+            if (best >= enough and not left) or (best <= ABSENT and step - rose + 1 >= self.patience):
                 break
         return suffix
 
