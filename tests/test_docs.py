@@ -8,6 +8,7 @@ and each line of output shown must come ("..." stands for any text).
 `python tests/test_docs.py` writes docs/components.md and the pages of docs/components/.
 """
 
+import importlib
 import os
 import re
 import shlex
@@ -347,6 +348,12 @@ def described(kind: str, name: str, entry: find.Entry) -> list[str]:
         cells = (f"{field}{'' if keyed else ' *'}", type_, default or "(required)")
         lines.append("| " + " | ".join(f"`{cell}`".replace("|", "\\|") for cell in cells) + " |")
     return lines
+
+
+def test_the_table_of_the_defenses_is_that_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "recipes/defenses"))
+    cells = importlib.import_module("cells")
+    assert cells.page() == cells.PAGE.read_text(encoding="utf-8"), "run: python recipes/defenses/cells.py show --write"
 
 
 def test_the_page_of_fidelity_has_every_attack_and_the_figures_of_the_recipes() -> None:
