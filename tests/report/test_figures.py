@@ -24,7 +24,7 @@ from .test_html import Page, benign, cell, html, kitchen_run, opened, record, se
 
 
 def setting(*cells):
-    (shown,) = settings_of(record(summary(list(cells))).cells, [])
+    (shown,) = settings_of(record(summary(list(cells))).cells)
     return shown
 
 
@@ -187,7 +187,7 @@ def test_where_cases_were_found_against_where_they_were_sent(tmp_path: Path) -> 
     withstand.run(spec, store=tmp_path / "s.db", name="first")
     sent = spec | {"attack": ["direct"], "cases_from": "first", "defense": ["none", "self_reminder"]}
     done = withstand.run(sent, store=tmp_path / "s.db", name="second")
-    (shown,) = settings_of(done.result.cells, [])
+    (shown,) = settings_of(done.result.cells)
     view = figures.transfer(shown, done.row.spec)
     assert view["columns"] == ["scripted-kitchen", "scripted-kitchen behind self_reminder"]
     (line,) = view["lines"]

@@ -441,7 +441,7 @@ def test_numbers_as_people_read_them() -> None:
 
 
 def test_doubts_are_said() -> None:
-    cells = [cell(outcomes=(10, 0, 36, 0, 4, 2)), cell("direct", "wall", notes=["static attacks only"])]
+    cells = [cell(outcomes=(10, 0, 36, 0, 4, 2)), cell("direct", "wall", knows="static")]
     cells += [cell(target="other", over_refusal=None, judge="refusal_words", judge_method="string matching")]
     values = summary(cells)
     values["run"]["state"] = "incomplete: 12 of 240 rows missing"
@@ -449,7 +449,7 @@ def test_doubts_are_said() -> None:
     assert "This run is incomplete: 12 of 240 rows missing." in text
     assert "4 cases are unscored and 2 cases ended in an error, of 156." in text
     assert "Rates of refusal_words come from string matching" in text
-    assert "Only static attacks were run against wall" in text
+    assert "smollm2-kitchen behind wallstatic only" in text
     assert "Over-refusal was not tested for other" in text
     assert "answered once, at temperature 0." in text
     assert "by string matching, 95%" in text
@@ -458,11 +458,8 @@ def test_doubts_are_said() -> None:
 def test_a_warning_of_the_summary_is_not_said_twice() -> None:
     cells = [cell(), cell(defense="wall", outcomes=(5, 0, 40, 0, 0, 7))]
     cells = [values | {"over_refusal": None, "over_refusal_interval": None} for values in cells]
-    warnings = ["wall faced static attacks only: an attack that adapts to it may do better"]
-    warnings += ["7 rows are missing: they are in the bounds", "no benign prompts were sent: a model that refuses all"]
+    warnings = ["7 rows are missing: they are in the bounds", "no benign prompts were sent: a model that refuses all"]
     text = Page(html(summary(cells, warnings=warnings), [], 0)).text
-    assert "smollm2-kitchen behind wallstatic attacks only" in text
-    assert "Only static attacks" not in text
     assert "Over-refusal was not tested" not in text
     assert "ended in an error" not in text
 

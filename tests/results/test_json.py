@@ -15,14 +15,14 @@ from withstand.store.store import Store
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
-SUMMARY = "schema run provenance reused calibrations cells warnings worst advice families"
+SUMMARY = "schema run provenance reused calibrations cells warnings worst advice families defenses"
 RUN = "name key created state spec command seconds"
 PROVENANCE = "writers others targets components suites budget seed prompts sets"
 CELL = (
     "index suite suite_version split judge judge_method judge_probes sampling samples target defense attack benign "
     "measures behaviors cases success failure refused filtered unscored error asr asr_interval asr_bounds "
     "asr_corrected asr_micro asr_at_k over_refusal over_refusal_interval utility asks tokens seconds cost "
-    "used notes by_category shown asr_at_k_interval asr_interval_all clusters variants variance"
+    "used notes by_category shown asr_at_k_interval asr_interval_all clusters variants variance knows"
 )
 PARTS = {
     "judge_probes": "passed of failed",

@@ -1,7 +1,7 @@
 """Components of the tests' own, found as `withstand_toys:Class`; tests put this folder on the path."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ from withstand.core import (
     Chat,
     Completion,
     Flow,
+    GuardCheck,
     Json,
     Message,
     Model,
@@ -172,6 +173,47 @@ class Doubt:
     def answer(self, model: Model, chats: Sequence[Chat], sampling: Sampling) -> Flow[list[Completion]]:
         drafts = yield from ask(model, chats, sampling)
         return (yield from ask(model, [user(f"Sure? {draft.text}") for draft in drafts], sampling))
+
+
+@dataclass(frozen=True)
+class Wall:
+    """A guard that blocks what does not say please; and of a prompt of `stuck` it cannot say anything, and `fails`."""
+
+    version: ClassVar[int] = 1
+    asks: ClassVar[int] = 1
+    word: str = "please"
+    stuck: tuple[str, ...] = ()
+    fails: str = "closed"
+
+    def answer(self, model: Model, chats: Sequence[Chat], sampling: Sampling) -> Flow[list[Completion]]:
+        answers = []
+        for chat in chats:
+            text = chat[-1].text
+            stuck = "out of order" if "*" in self.stuck or text.split()[0] in self.stuck else ""
+            blocks = self.fails == "closed" if stuck else self.word not in text
+            check = GuardCheck("Wall", "before", None if stuck else 2.0 * blocks, blocks, stuck)
+            [passed] = (
+                [Completion(chat, "", finish="filtered")] if blocks else (yield from ask(model, [chat], sampling))
+            )
+            answers.append(replace(passed, checks=(check,)))
+        return answers
+
+
+@dataclass(frozen=True)
+class Pleads:
+    """Asks for the behavior, and where that is blocked or refused says please."""
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[frozenset[str]] = frozenset()
+    seed: int = 0
+
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=1, asks={"target": 1})
+
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]:
+        [answer] = yield from ask(target, [user(behavior.text)])
+        stopped = answer.finish == "filtered" or answer.text == "refused"
+        yield TestCase(behavior.id, user(f"{behavior.text} please" if stopped else behavior.text))
 
 
 @dataclass(frozen=True)

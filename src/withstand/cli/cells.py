@@ -8,6 +8,8 @@ from withstand.cli.console import put, rate, say, table, then
 from withstand.core import Json
 from withstand.core.text import unique
 from withstand.report.advice import lines
+from withstand.report.defended import sentences
+from withstand.report.defended import tables as beside
 from withstand.report.words import worst_case
 from withstand.results.cells import CellResult, defended
 from withstand.results.names import aliased, shown_warnings
@@ -20,6 +22,10 @@ def show_cells(run: Run) -> None:
         for text in list(worst_case(case, defended(case.target, case.defense.removeprefix("none"))))[:2]:
             put(text)
     _cells_table(run.result.cells)
+    for part in beside(run.result.shown().defenses):
+        table(part.texts(), part.heads(), part.title)
+    for text in sentences(run.result.shown().defenses):
+        put(text)
     for text in lines(run.result.advice):
         put(text)
     notes(run.result.cells, run.result.warnings)
@@ -33,10 +39,10 @@ def _cells_table(cells: Sequence[CellResult]) -> None:
     cells = [aliased(cell) for cell in cells]
     shown = [cell for cell in cells if not cell.benign]
     shown = shown or [cell for cell in cells if cell.measures != "utility"] or cells
-    labels = ["suite", "target", "defense", "attack"]
+    labels = ["suite", "target", "defense", "attack", "knows"]
     same = [name for name in labels[:3] if len({getattr(cell, name) for cell in shown}) == 1]
     title = ", ".join(label for name in same if name != "suite" and (label := getattr(shown[0], name)) != "none")
-    names = [name for name in labels if name not in same]
+    names = [name for name in labels if name not in same and (name != "knows" or any(c.knows for c in shown))]
     heads = [*names, "broken", "ASR (95%)", "corrected", "any draw", "over-refusal", "utility", "unscored", "errors",
              "asks"]  # fmt: skip
     table([_cell_texts(cell, names) for cell in shown], heads, title)

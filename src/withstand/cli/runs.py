@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 @command(store=True, json=True)
 def runs(store: "Store") -> Result:
     """List the runs in a store, oldest first."""
+    from withstand.results.listing import listing
     from withstand.results.names import renamed
-    from withstand.results.summary import listing
 
     rows = listing(store)
     columns = ("run", "created", "suites", "targets", "attacks", "cells", "verdicts")

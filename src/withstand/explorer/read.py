@@ -59,7 +59,7 @@ def run(asked: PageRequest) -> Response:
     indexed = asked.indexed(texts=False)
     cells, summary = indexed.summary.cells, indexed.summary.shown()
     warnings = words.warnings(summary)
-    settings = settings_of(summary.cells, warnings, summary.worst)
+    settings = settings_of(summary.cells, summary.worst, summary.defenses)
     launcher = asked.explorer.launcher
     return asked.run_page(
         "run", indexed, launch=launcher.launch(indexed.run.key) if launcher else None, cells=cells,

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from withstand.core.text import series, tidy, unique
+from withstand.core.text import count, series, tidy, unique
 from withstand.report import words
-from withstand.report.settings import Setting
-from withstand.results.cells import CellResult, Record
+from withstand.report.settings import Group, Setting
+from withstand.results.cells import CellResult, Interval, Record
 from withstand.results.judge_error import annotators_of
 from withstand.results.worst_case import WorstCase
 
@@ -224,29 +224,48 @@ SIDE, EDGE = 330.0, 40.0
 def tradeoff(setting: Setting) -> list[dict[str, Any]]:
     """The strongest attack on each target and defense against how much it refuses that it should not."""
     points: list[dict[str, Any]] = []
+    groups = [group for group in setting.groups if not group.benign]
+    any_attack = any(group.defense for group in groups) and all(group.worst for group in groups)
     for group in setting.groups:
-        rated = [(row.asr, row) for row in group.rows if not row.benign and row.asr is not None]
+        strongest = _any_of(group) if any_attack else _strongest(group)
         refusals = [(cell.over_refusal, cell) for cell in group.refusals if cell.over_refusal is not None]
-        if not rated or not refusals:
+        if not strongest or not refusals:
             continue
-        (asr, best), (refused, benign) = max(rated, key=lambda entry: entry[0]), refusals[0]
+        (attack, asr, ends), (refused, benign) = strongest, refusals[0]
         points.append(
             {
                 "number": len(points) + 1,
                 "name": group.name,
                 "defended": bool(group.defense),
-                "attack": best.attack,
+                "static": group.static,
+                "any": any_attack,
+                "attack": attack,
                 "x": _right(refused),
                 "y": _high(asr),
                 "across": [_right(end) for end in benign.over_refusal_interval or [refused] * 2],
-                "along": [_high(end) for end in best.asr_interval_all or best.asr_interval or [asr] * 2],
+                "along": [_high(end) for end in ends or [asr] * 2],
                 "rate": asr,
-                "ends": best.asr_interval_all or best.asr_interval,
+                "ends": ends,
                 "refusal": refused,
                 "refusal_ends": benign.over_refusal_interval,
             }
         )
     return points if len(points) > 1 else []
+
+
+def _strongest(group: Group) -> tuple[str, float, Interval | None] | None:
+    """The attack with the highest ASR, that and its interval; None without one."""
+    rated = [(row.asr, row) for row in group.rows if not row.benign and row.asr is not None]
+    if not rated:
+        return None
+    asr, best = max(rated, key=lambda entry: entry[0])
+    return best.attack, asr, best.asr_interval_all or best.asr_interval
+
+
+def _any_of(group: Group) -> tuple[str, float, Interval | None] | None:
+    """What any attack broke: a mean over the cases of an attack that knows a defense would flatter the defense."""
+    worst = group.worst
+    return (f"any of {count(len(worst.attacks), 'attack')}", worst.rate, worst.interval) if worst else None
 
 
 def _right(rate: float) -> float:

@@ -16,6 +16,7 @@ from typing import Any
 from withstand.core.text import clock, count, file_name, series, unique, whole
 from withstand.registry.grammar import to_toml
 from withstand.report import advice, families, figures, tested, words
+from withstand.report import defended as of_defenses
 from withstand.report.packed import pack
 from withstand.report.settings import Setting, curve, curves_at_k, overview, settings_of
 from withstand.report.shell import HERE, render
@@ -53,7 +54,7 @@ def html(
     shown = summary.shown()
     cells = shown.cells
     warnings = words.warnings(shown)
-    settings = settings_of(cells, warnings, shown.worst)
+    settings = settings_of(cells, shown.worst, shown.defenses)
     packed = pack(cases, cells, with_text)
     run, provenance = summary.run, summary.provenance
     name, file = shlex.quote(run.name), shlex.quote(f"{file_name(run.name)}.toml")
@@ -123,6 +124,7 @@ def _groups(summary: RunSummary, by_id: Table | None, frameworks: Sequence[Table
     return {
         "by_id": by_id,
         "frameworks": (tested, frameworks),
+        "defenses": (of_defenses, of_defenses.tables(shown.defenses)),
         "advice": advice.table(shown.advice),
         "advice_domains": advice.domains(shown.advice),
         "advice_notes": [advice.LEAD, *advice.notes(shown.advice)],

@@ -25,7 +25,7 @@ def latex(summary: RunSummary) -> str:
     head = "% needs \\usepackage[T1]{fontenc}, \\usepackage{textcomp} and \\usepackage{booktabs}\n"
     name = re.sub(r"[^A-Za-z0-9]+", "-", summary.run.name).strip("-") or "run"
     tables = []
-    for n, setting in enumerate(settings_of(summary.cells, summary.warnings, summary.worst)):
+    for n, setting in enumerate(settings_of(summary.cells, summary.worst)):
         label = f"tab:{name}{f'-{n}' if n else ''}"
         for part, whole_label in ((_pivot(setting), f"{label}-models"), (_tables(setting), label)):
             for at, (table, names) in enumerate(part):
@@ -47,6 +47,13 @@ DEFINED = {
 """A column, row or entry of a table -> the sentence of the caption that defines it."""
 
 
+KINDS = {"static": " s", "static only": " s", "adaptive": " a"}
+"""What an attack knows of a defense -> how it is written behind its rate, where attacks are across."""
+OF_KINDS = (
+    "adaptive, a: the attack knew the defense, or searched against it. static, s: it did not, and flatters the defense."
+)
+
+
 Named: TypeAlias = tuple[Table, Mapping[str, str]]
 """A table, and name -> how it is written in it."""
 
@@ -58,7 +65,9 @@ def _caption(setting: Setting, table: Table, names: Mapping[str, str]) -> str:
     shown = {*table.heads(), *(text for row in table.texts() for text in row)}
     if not shown & {"ASR, %"}:
         shown.add("ASR, %")
+    shown |= {name.partition(" (")[0] for name in shown if name.startswith("any attack (")}
     defined = [sentence for name, sentence in DEFINED.items() if name in shown]
+    defined += [OF_KINDS] if any(row.knows for group in setting.groups for row in group.rows) else []
     ends = "Intervals: 95%, Wilson, on the effective number of cases of behaviors."
     symbols = [f"{symbol}: {name}." for name, symbol in names.items() if symbol != name and symbol in shown]
     return " ".join([what, *symbols, *defined, ends])
@@ -87,9 +96,9 @@ def _pivot(setting: Setting) -> Iterator[Named]:
     heads = [*attacks.values(), *["any attack"] * worst, *["over-refusal"] * refusals, *["utility"] * utilities]
     rates: dict[str, list[str]] = {}
     for group in groups:
-        cells = {row.attack: _both(row.asr, row.asr_interval) for row in group.rows}
+        cells = {row.attack: _both(row.asr, row.asr_interval, row.knows) for row in group.rows}
         row = [cells.get(attack, "") for attack in attacks]
-        row += [_both(group.worst.rate, group.worst.interval) if group.worst else ""] * worst
+        row += [_both(group.worst.rate, group.worst.interval, group.worst.knows) if group.worst else ""] * worst
         row += [_first(group.refusals, "over_refusal", "over_refusal_interval")] * refusals
         row += [_first(group.utilities, "rate", "interval")] * utilities
         rates[group.name] = row
@@ -118,8 +127,9 @@ def _first(cells: Sequence[CellResult], rate: str, ends: str) -> str:
     return _both(getattr(cells[0], rate), getattr(cells[0], ends)) if cells else ""
 
 
-def _both(rate: float | None, ends: Interval | None) -> str:
-    return f"{_percent(rate)} ({_span(ends)})" if rate is not None and ends else "n/a"
+def _both(rate: float | None, ends: Interval | None, knows: str = "") -> str:
+    kind = KINDS.get(knows, "")
+    return f"{_percent(rate)} ({_span(ends)}){kind}" if rate is not None and ends else "n/a"
 
 
 def _tables(setting: Setting) -> Iterator[Named]:
@@ -147,7 +157,9 @@ def _group(group: Group, corrected: bool, names: Mapping[str, str]) -> Iterator[
     """The rows of one target and defense."""
     yield from (_row(row, corrected, names) for row in group.rows)
     if (worst := group.worst) and worst.cases > 1:
-        yield ["any attack", worst.rate, _span(worst.interval), *[""] * corrected, worst.behaviors, worst.open, None]
+        kind = f" ({worst.knows})" if worst.knows else ""
+        counts = [worst.behaviors, worst.open, None]
+        yield [f"any attack{kind}", worst.rate, _span(worst.interval), *[""] * corrected, *counts]
     for cell in group.refusals:
         ends = _span(cell.over_refusal_interval)
         copied = ["over-refusal", cell.over_refusal, ends, *[""] * corrected, None, None, None]
@@ -159,6 +171,7 @@ def _row(cell: CellResult, corrected: bool, names: Mapping[str, str]) -> Row:
     fixed = cell.asr_corrected
     correction = [f"{_percent(fixed.rate)} ({_span(fixed.interval)})" if fixed else ""] * corrected
     name = names[cell.attack] if cell.measures == "harm" else cell.measures
+    name += f" ({cell.knows})" if cell.knows else ""
     return [name, cell.rate, _span(cell.interval), *correction, cell.scored, cell.unscored, cell.error]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from withstand.core.text import count, facts, head_of, unique
 from withstand.results.cells import CellResult, defended
+from withstand.results.defended import DefenseResult
 from withstand.results.worst_case import WorstCase
 
 
@@ -18,8 +19,8 @@ class Group:
 
     rows: the harmful cells, or the benign ones where the run has no other.   refusals: its benign cells beside harmful
     ones, those of variants left out where there are others; or a harmful cell that holds their rate where they are not
-    in the summary.   utilities: its utility cells.   notes: of all rows alike.   static: whether the defense faced
-    static attacks only.   worst: what any of the attacks broke; None where nothing was scored.
+    in the summary.   utilities: its utility cells.   notes: of all rows alike.   worst: what any of the attacks broke;
+    None where nothing was scored.   gained: what the defense is worth; None without one.
     """
 
     target: str
@@ -28,8 +29,8 @@ class Group:
     refusals: tuple[CellResult, ...]
     utilities: tuple[CellResult, ...]
     notes: tuple[str, ...]
-    static: bool
     worst: WorstCase | None = None
+    gained: DefenseResult | None = None
 
     @property
     def name(self) -> str:
@@ -40,9 +41,9 @@ class Group:
         return self.rows[0].benign
 
     @property
-    def marked(self) -> bool:
-        """Whether "static attacks only" has to be said beside the notes."""
-        return self.static and not any("static" in note for note in self.notes)
+    def static(self) -> bool:
+        """Whether its defense faced static attacks only."""
+        return bool(self.defense) and not self.benign and all(row.knows != "adaptive" for row in self.rows)
 
     def own_notes(self, row: CellResult) -> list[str]:
         """The notes of a row, less those of all rows."""
@@ -94,7 +95,9 @@ def judged_by(method: str) -> str:
     return {"rule": "a rule", "model": "a model", "string matching": "by string matching"}.get(method, method)
 
 
-def settings_of(cells: Sequence[CellResult], warnings: Sequence[str], worst: Sequence[WorstCase] = ()) -> list[Setting]:
+def settings_of(
+    cells: Sequence[CellResult], worst: Sequence[WorstCase] = (), defenses: Sequence[DefenseResult] = ()
+) -> list[Setting]:
     """Cells that may stand in one table (same suite, judge and sampling), each split by target and defense.
 
     What was asked for over-refusal and utility stands beside the harmful cells of its target and defense.
@@ -117,7 +120,7 @@ def settings_of(cells: Sequence[CellResult], warnings: Sequence[str], worst: Seq
             sampling=facts({"temperature": 0.0, **members[0].sampling}),
             samples=members[0].samples,
             behaviors=max(cell.behaviors for cell in members),
-            groups=tuple(_groups(members, *beside, warnings, worst)),
+            groups=tuple(_groups(members, *beside, worst, defenses)),
         )
         for members in tables.values()
     ]
@@ -125,30 +128,29 @@ def settings_of(cells: Sequence[CellResult], warnings: Sequence[str], worst: Seq
 
 def _groups(
     members: Sequence[CellResult], benign: Sequence[CellResult], utility: Sequence[CellResult],
-    warnings: Sequence[str], worst: Sequence[WorstCase],
+    worst: Sequence[WorstCase], defenses: Sequence[DefenseResult],
 ) -> list[Group]:  # fmt: skip
     groups: dict[tuple[str, str], list[CellResult]] = {}
     for cell in members:
         groups.setdefault((cell.target, cell.behind), []).append(cell)
     cases = {(case.suite, case.target, case.defense, case.judge): case for case in worst}
+    gained = {(result.suite, result.target, result.defense, result.judge): result for result in defenses}
     return [
         replace(
-            _group(rows, benign, utility, warnings),
+            _group(rows, benign, utility),
             worst=cases.get((rows[0].suite, rows[0].target, rows[0].defense, rows[0].judge)),
+            gained=gained.get((rows[0].suite, rows[0].target, rows[0].defense, rows[0].judge)),
         )
         for rows in groups.values()
     ]
 
 
-def _group(
-    rows: Sequence[CellResult], benign: Sequence[CellResult], utility: Sequence[CellResult], warnings: Sequence[str]
-) -> Group:
+def _group(rows: Sequence[CellResult], benign: Sequence[CellResult], utility: Sequence[CellResult]) -> Group:
     target, defense = rows[0].target, rows[0].behind
     twins, utilities = (
         tuple(cell for cell in cells if (cell.target, cell.behind) == (target, defense)) for cells in (benign, utility)
     )
     copied = [row for row in rows if not row.benign and row.over_refusal is not None]
-    remarks = [note for row in rows for note in row.notes] + [line for line in warnings if defense in line]
     return Group(
         target=target,
         defense=defense,
@@ -156,7 +158,6 @@ def _group(
         refusals=tuple(cell for cell in twins if not cell.variants) or twins or tuple(copied[:1]),
         utilities=utilities,
         notes=tuple(n for n in rows[0].notes if len(rows) > 1 and all(n in row.notes for row in rows)),
-        static=bool(defense) and any("static" in line for line in remarks),
     )
 
 

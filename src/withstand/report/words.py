@@ -65,21 +65,27 @@ def _sentences(group: Group, advice: Sequence[AdviceResult]) -> Iterator[str]:
         return
     if group.worst:
         yield from worst_case(group.worst, group.name)
-    nothing = group.worst and group.worst.cases > 1 and not group.worst.broken and not group.worst.open
-    if not nothing or any(row.asr is None for row in group.rows):  # else it is said
+    several = bool(group.worst and group.worst.cases > 1)
+    nothing = several and group.worst and not group.worst.broken and not group.worst.open
+    # a mean over the cases of an attack that knows a defense lies below what any of them broke
+    if not (nothing or (several and group.defense)) or any(row.asr is None for row in group.rows):  # else it is said
         yield sentence(group.rows)
+    if group.gained:
+        yield from group.gained.says
     yield from map(_refusal_sentence, group.refusals)
     yield from map(_utility_sentence, group.utilities)
 
 
 def worst_case(worst: WorstCase, target: str) -> Iterator[str]:
-    """What any attack broke, the weakest category, and how sure that is; nothing where each behavior had one case."""
+    """What any attack broke, the weakest category, and how sure that is; nothing where each behavior had one case. Of a
+    defended target it says whether any of them knew the defense."""
     if worst.cases < 2:
         return
     attacks, behaviors = list(worst.attacks), count(worst.behaviors, "behavior")
-    tried = f"Any of {len(attacks)} attacks"
+    kind = f" ({worst.knows})" if worst.knows else ""
+    tried = f"Any of {len(attacks)} attacks{kind}"
     if len(attacks) == 1:
-        tried = f"{attacks[0]}, in up to {worst.cases:,} cases each,"
+        tried = f"{attacks[0]}{kind}, in up to {worst.cases:,} cases each,"
     ends = f"{percent(worst.rate)}, {_span(worst.interval)}"
     if worst.open:
         open_ = count(worst.open, "open behavior")
@@ -137,15 +143,20 @@ def sentence(cells: Sequence[CellResult]) -> str:
     asr, _, best = max(rated, key=lambda entry: entry[:2])
     highest = f" for the highest of {len(rated)}"
     if len(rated) == 1:
-        return f"{best.attack}, the only attack{some} on {defended}, broke {_rate_phrase(best)}.{rest}"
+        return f"{best.attack}{_kind(best)}, the only attack{some} on {defended}, broke {_rate_phrase(best)}.{rest}"
     rest += _draws_phrase(cells, asr)
     if asr == 0:
         return (
             f"None of the {len(rated)} attacks{some} broke {defended}: {_rate_phrase(best, ' for all of them')}.{rest}"
         )
-    equal = [c.attack for c in cells if (c.asr, c.success, c.scored) == (asr, best.success, best.scored)]
+    equal = [c.attack + _kind(c) for c in cells if (c.asr, c.success, c.scored) == (asr, best.success, best.scored)]
     strongest = f"{series(equal)} were equally strong: each" if len(equal) > 1 else f"{equal[0]} was the strongest: it"
     return f"Of {len(rated)} attacks{some} on {defended}, {strongest} broke {_rate_phrase(best, highest)}.{rest}"
+
+
+def _kind(cell: CellResult) -> str:
+    """Of an attack on a defended target, whether it knew the defense."""
+    return f" ({cell.knows})" if cell.knows else ""
 
 
 def _draws_phrase(cells: Sequence[CellResult], asr: float) -> str:
@@ -223,12 +234,6 @@ def limits(cells: Sequence[CellResult], settings: Sequence[Setting], warnings: S
             f"broken{right}; pale bars and bounds show how far they could move a rate."
         )
     groups = [group for setting in settings for group in setting.groups]
-    static = unique(group.defense for group in groups if group.static)
-    if static and "static" not in warned:
-        limits.append(
-            f"Only static attacks were run against {series(static)}. No attack adapted to the defense, so its "
-            "effect is an upper bound."
-        )
     bare = [group for group in groups if not group.refusals and not group.benign]
     if bare and "benign" not in warned:
         names = series(unique(group.name for group in bare))

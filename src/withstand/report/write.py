@@ -10,6 +10,7 @@ from withstand.core.taxonomy import Grouping
 from withstand.core.text import DASH, whole
 from withstand.registry.grammar import to_toml
 from withstand.report import advice, families, words
+from withstand.report import defended as of_defenses
 from withstand.report import tested as appendix
 from withstand.report.groups import table as by_ids
 from withstand.report.html import html
@@ -108,7 +109,7 @@ def _by(
 
 COLUMNS = (
     "suite", "target", "defense", "attack", "judge", "behavior", "category", "case", "sample", "outcome", "score",
-    "why", "finish", "error", "asks", "tokens", "prompt", "completion", "cluster",
+    "why", "finish", "error", "asks", "tokens", "prompt", "completion", "cluster", "knows",
 )  # fmt: skip
 
 
@@ -123,7 +124,8 @@ def rows(cells: Sequence[CellResult], listed: Iterable[CaseResult], with_text: b
         texts |= {name: text for name, text in case.failure if name == "error"}
         if not with_text:
             texts = {name: digest(text) if text else "" for name, text in texts.items()}
-        values = {**cells[case.cell].labels(), **case.to_json(), "tokens": None, **(case.spent or {}), **texts}
+        labels = cells[case.cell].labels() | {"knows": cells[case.cell].knows}
+        values = {**labels, **case.to_json(), "tokens": None, **(case.spent or {}), **texts}
         yield {name: values.get(name) for name in COLUMNS}
 
 
@@ -158,7 +160,7 @@ def markdown(
     summary = summary.shown()
     run, cells = summary.run, summary.cells
     notes = dict.fromkeys([*summary.warnings, *_notes(cells)])
-    answers = words.answers(settings_of(cells, summary.warnings, summary.worst), summary.advice)
+    answers = words.answers(settings_of(cells, summary.worst, summary.defenses), summary.advice)
     texts = [
         f"{answer.where}: {text}" if answer.where and text is answer.first else text
         for answer in answers
@@ -167,6 +169,10 @@ def markdown(
     texts += [f"Gate of the spec: {gate.overall}", *words.gate_sentence(gate)] if gate else []
     lines = [f"# Run {line(run.name)}", "", f"{run.created}, {run.state}.", ""]
     lines += [part for text in texts for part in (line(text), "")] + [_cells(cells).markdown(), ""]
+    if summary.defenses:
+        lines += [f"## {of_defenses.TITLE}", "", of_defenses.LEAD, ""]
+        for part in of_defenses.tables(summary.defenses):
+            lines += part.section(3)
     if by_id:
         lines += by_id.section(2)
     if summary.advice:
@@ -187,7 +193,7 @@ def markdown(
 
 def _cells(cells: Sequence[CellResult]) -> Table:
     columns = [
-        *map(Column, ("target", "defense", "attack", "suite")),
+        *map(Column, ("target", "defense", "attack", "knows", "suite")),
         Column("broken", right=True), Column("ASR", _rate, "95%", right=True),
         Column("corrected", unit="95%", right=True), Column("bounds", right=True),
         Column("over-refusal", _rate, "95%", right=True), Column("utility", unit="95%", right=True),
@@ -199,8 +205,9 @@ def _cells(cells: Sequence[CellResult]) -> Table:
 
 def _values(cell: CellResult) -> list[Any]:
     corrected, utility = cell.asr_corrected, cell.utility
+    suite = f"{cell.suite} ({cell.split})" if cell.split else cell.suite
     return [
-        cell.target, cell.defense, cell.attack, f"{cell.suite} ({cell.split})" if cell.split else cell.suite,
+        cell.target, cell.defense, cell.attack, cell.knows, suite,
         "" if cell.benign else f"{cell.success} of {cell.scored}", (cell.asr, cell.asr_interval),
         _rate(corrected.rate, corrected.interval) if corrected else "", _ends(cell.asr_bounds),
         (cell.over_refusal, cell.over_refusal_interval), _rate(utility.rate, utility.interval) if utility else "",

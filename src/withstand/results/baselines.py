@@ -39,7 +39,7 @@ def baseline_of(store: Store, row: RunRow, created: str) -> str:
     return baseline.text(row.name, created, [_written(cell, digests) for cell in cells])
 
 
-_LEFT_OUT = ("run", "behaviors", "reused", "identity", "labeled", "watch", "cut")
+_LEFT_OUT = ("run", "behaviors", "reused", "identity", "labeled", "watch", "cut", "knows")
 
 
 def _written(cell: Graded, digests: Mapping[str, str]) -> dict[str, Any]:

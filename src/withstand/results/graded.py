@@ -70,6 +70,7 @@ class Graded:
     reused: rows that a model had been asked for before the run began.   cases: digest of test cases that were given.
     watched: the run was stopped by what it found.   watch: how, of a harmful cell of a run in the store.
     labeled: cases, with the key of their behavior, whose outcome is what people say.   cut: searches a budget ended.
+    knows: of a defended harmful cell, whether its attack is "adaptive" or "static"; "" without a defense.
     """
 
     run: str
@@ -97,6 +98,7 @@ class Graded:
     watch: Watch | None = None
     labeled: frozenset[tuple[str, Where]] = field(default=frozenset(), compare=False)
     cut: int = field(default=0, compare=False)
+    knows: str = ""
 
     def value(self, dimension: str) -> str:
         label: str = getattr(self, dimension)
@@ -154,6 +156,12 @@ def by_target(cells: Iterable[Graded]) -> list[list[Graded]]:
     return list(groups.values())
 
 
+def static_only(cells: Iterable[Graded]) -> bool:
+    """Whether a defended target met harmful cells, and no attack of them knows the defense."""
+    harmful = [cell for cell in cells if not cell.benign and cell.defense != "none"]
+    return bool(harmful) and all(cell.knows != "adaptive" for cell in harmful)
+
+
 def graded(store: Store, run: RunRow) -> list[Graded]:
     """The cells of a run, in the plan's order. What is wanted and has no row is an error, as in `summarize`.
 
@@ -182,6 +190,14 @@ def suite_of(suite: Json) -> str:
     return f"{suite['name']} ({suite['split']})" if suite["split"] else str(suite["name"])
 
 
+def knowledge_of(plan: Json, index: int) -> str:
+    """What the attack of a cell knows of its defense: "adaptive", "static", as of runs before this was kept, or ""."""
+    cell = plan["cells"][index]
+    if cell["benign"] or cell["defense"] == "none":
+        return ""
+    return str(plan.get("knows", {}).get(str(index), "static"))
+
+
 def cell_of(run: RunRow, index: int, behaviors: Mapping[str, BehaviorResult], reused: int = 0) -> Graded:
     """A cell of a run by what the plan says of it, with these behaviors."""
     plan = run.plan
@@ -195,6 +211,7 @@ def cell_of(run: RunRow, index: int, behaviors: Mapping[str, BehaviorResult], re
         plan["targets"].get(cell["target"]), behaviors, reused, cell["keys"].get("cases", ""),
         stop is not None, cell.get("measures") == "utility",
         watch=None if stop is None or cell["benign"] else Watch(stop, len(suite["behaviors"])),
+        knows=knowledge_of(plan, index),
     )  # fmt: skip
 
 

@@ -17,9 +17,11 @@ from withstand.results.by_hand import is_by_hand
 from withstand.results.cell_builder import NO_TWIN, CellCounts, cell_result
 from withstand.results.cells import KINDS, CellResult, plain
 from withstand.results.counts import Counts, Reused, iso, read_counts
+from withstand.results.defended import DefenseResult, defenses
 from withstand.results.families import Families, in_report
+from withstand.results.graded import knowledge_of
 from withstand.results.judge_error import corrected
-from withstand.results.names import aliased, names_of, plan_names, shown_names, shown_warnings
+from withstand.results.names import aliased, names_of, shown_names, shown_warnings
 from withstand.results.others import Others, left_out, others_of
 from withstand.results.own_labels import OwnLabel, own_labels, with_own
 from withstand.results.probed import probed
@@ -79,7 +81,8 @@ class Provenance:
 @dataclass(frozen=True, slots=True)
 class RunSummary:
     """All that a report shows of a run. calibrations: of its judges, oldest first. worst: the broken behaviors.
-    families: beside `direct`, of attacks that make variants; None where there are none."""
+    families: beside `direct`, of attacks that make variants; None where there are none.   defenses: what each is worth.
+    """
 
     schema: int
     run: RunFacts
@@ -91,6 +94,7 @@ class RunSummary:
     worst: tuple[WorstCase, ...] = ()
     advice: tuple[AdviceResult, ...] = ()
     families: Families | None = None
+    defenses: tuple[DefenseResult, ...] = ()
 
     def to_json(self) -> Json:
         """What `withstand report --format json` prints."""
@@ -102,6 +106,7 @@ class RunSummary:
         return replace(
             self,
             worst=tuple(case.shown(names) for case in self.worst),
+            defenses=tuple(result.shown(names) for result in self.defenses),
             cells=tuple(map(aliased, self.cells)),
             warnings=tuple(shown_warnings(self.cells, self.warnings)),
             calibrations=tuple(
@@ -162,6 +167,7 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
         else attacked(_worst(store, run, counts, with_own(run, labels, counts.behaviors, calibrations)), cells, asked),
         advice=asked,
         families=None if by_hand else in_report(store, run),
+        defenses=() if by_hand else tuple(defenses(store, run)),
     )
 
 
@@ -194,7 +200,7 @@ def _cells(
             CellCounts(index, planned, plan["suites"][suite], behaviors, sums, tried, categories[suite], limit, others)
         )
         if not cell.benign:
-            cell = replace(cell, knows=cell.behind and plan.get("knows", {}).get(str(index), "static"))
+            cell = replace(cell, knows=knowledge_of(plan, index))
             result, note = probed(cell, probes.get(judge))
             cell = _noted(replace(cell, judge_probes=result), note)
             rate, note = corrected(run.name, cell, behaviors, labels.get(index, []), calibrations.get(judge, []))
@@ -365,34 +371,3 @@ def trace_of(store: Store, name: str) -> str:
             f"no failure in {store.where} has the trace {name}", hint="`withstand status` names those of missing rows"
         )
     return str(rows[0][0])
-
-
-def listing(store: Store) -> list[Json]:
-    """The runs of a store, oldest first, each with how many verdicts it has."""
-    w = want.c
-    counts = {
-        key: (wanted, missing)
-        for key, wanted, missing in store.select(
-            sql.select(w.run, sql.func.count(), sql.func.sum(sql.case((row.c.key.is_(None), 1), else_=0)))
-            .select_from(want.outerjoin(row, row.c.key == w.key))
-            .where(w.stage == VERDICTS)
-            .group_by(w.run)
-        )
-    }
-    listed = []
-    for run in store.runs():
-        wanted, missing = counts.get(run.key, (0, 0))
-        cells, names = run.plan["cells"], plan_names(run.plan)
-        listed.append(
-            {
-                "run": run.name,
-                "created": iso(run.created),
-                "suites": ", ".join(suite["name"] for suite in run.plan["suites"]),
-                "targets": ", ".join(dict.fromkeys(cell["target"] for cell in cells)),
-                "attacks": ", ".join(dict.fromkeys(cell["attack"] for cell in cells)),
-                "cells": len(cells),
-                "verdicts": f"{wanted - missing} of {wanted}",
-                "names": {label: names[label] for label in sorted(names)},
-            }
-        )
-    return listed

@@ -29,8 +29,13 @@ def warnings_of(
     for suite in plan["suites"]:
         yield from suite.get("notes", ())
     harmful = [cell for cell in cells if not cell.benign]
-    for defense in sorted({cell.defense for cell in harmful} - {"none"}):
-        yield f"{defense} faced static attacks only: an attack that adapts to it may do better"
+    knows: dict[str, set[str]] = defaultdict(set)
+    for cell in harmful:
+        if cell.behind:
+            knows[cell.defended].add(cell.knows)
+    for name in sorted(knows):
+        if "adaptive" not in knows[name]:
+            yield f"{name} faced static attacks only: an attack that adapts to the defense may do better"
     errors = sum(cell.error for cell in cells)
     if errors:
         yield f"{errors} rows are missing: they are in the bounds, never counted as safe"

@@ -12,6 +12,7 @@ from withstand.core import Json
 from withstand.results.cells import Interval, Record
 from withstand.results.counts import BehaviorCounts
 from withstand.results.false_positives import FalsePositives, false_positives
+from withstand.results.graded import knowledge_of
 from withstand.stats import breaks
 from withstand.stats.breaks import Attempts, Estimate
 from withstand.stats.clusters import Groups
@@ -55,7 +56,8 @@ class WorstCase:
     rate, interval (95%), bounds (what is open counted as held, then as broken): in [0, 1].
     checked: broken behaviors of which a person saw a break.   labeled: cases that count as people say.
     false_positives: what the judge alone would show; None where no behavior is broken or each had one case.
-    by_category: none where there is one category.
+    by_category: none where there is one category.   knows: of a defended target, "adaptive" where any attack knew its
+    defense, else "static only"; "" without a defense.
     """
 
     suite: str
@@ -74,6 +76,7 @@ class WorstCase:
     labeled: int
     false_positives: FalsePositives | None
     by_category: tuple[WorstCategory, ...]
+    knows: str = ""
 
     @property
     def weakest(self) -> WorstCategory | None:
@@ -135,7 +138,13 @@ def worst_cases(
             labeled=sum(reviews.get(index, NONE).labeled for index in cells),
             false_positives=alone,
             by_category=tuple(by_category(together, dict(enumerate(categories[suite])))),
+            knows=_knows(plan, cells),
         )
+
+
+def _knows(plan: Json, cells: Sequence[int]) -> str:
+    kinds = {knowledge_of(plan, index) for index in cells}
+    return "adaptive" if "adaptive" in kinds else "static only" if "static" in kinds else ""
 
 
 @dataclass(frozen=True, slots=True)

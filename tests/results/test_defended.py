@@ -1,0 +1,78 @@
+"""What defenses gain, from runs of a planted one: it stops what is sent again, and falls to an attack that knows it."""
+
+from typing import Any
+
+import pytest
+
+from withstand import api
+from withstand.report.write import render
+
+PLEADS, WALL = "withstand_toys:Pleads", "withstand_toys:Wall"
+
+
+@pytest.fixture
+def ran(ran):
+    def run(name: str, more: dict[str, Any], behaviors: int = 20, **outcomes: Any) -> api.Run:
+        broken = {"success": range(18)} | outcomes
+        return ran(name, {"benign": "none", "attack": [PLEADS]} | more, behaviors, **broken)
+
+    return run
+
+
+def test_a_planted_defense_stops_what_is_static_and_falls_to_what_knows_it(ran):
+    ran("bare", {})
+    run = ran("r", {"defense": [WALL], "cases_from": "bare"})
+    [shown] = run.result.defenses
+    assert (shown.word, shown.knows, shown.defense) == ("the gain vanishes", "adaptive", WALL)
+    [row] = shown.attacks
+    assert (row.attack, row.transferred, row.run) == (PLEADS, True, "bare")
+    assert (row.adaptive.broken, row.static.broken, row.bare.broken) == (18, 0, 18)
+    assert (shown.static.gain, shown.adaptive.gain, shown.adaptive.behaviors) == (0.9, 0.0, 20)
+    [worst] = run.result.worst
+    assert (worst.broken, worst.knows) == (18, "adaptive")
+    text = render(run.store, run.row, "md")
+    assert "Any of 2 attacks (adaptive) broke 18 of 20" in text
+    assert "The gain of withstand_toys:Oracle" in text
+    assert "vanishes: static attacks show 90 points" in text
+    page = render(run.store, run.row, "html")
+    assert "Defenses: adaptive beside static attacks" in page
+    assert run.summary["defenses"][0]["word"] == "the gain vanishes"
+    assert "(adaptive)" in render(run.store, run.row, "tex")
+    line = next(line for line in render(run.store, run.row, "csv").splitlines() if "found on" in line)
+    assert line.endswith(",static")
+
+
+def test_what_only_static_attacks_met_is_called_so(ran):
+    ran("bare", {})
+    run = ran("r", {"attack": [], "defense": [WALL], "cases_from": "bare"})
+    [shown] = run.result.defenses
+    assert (shown.word, shown.knows, shown.adaptive, shown.static.gain) == ("static only", "static only", None, 0.9)
+    assert run.result.worst[0].knows == "static only"
+    assert any("faced static attacks only" in text for text in run.result.warnings)
+    page = render(run.store, run.row, "html")
+    assert 'class="tag doubt">static only<' in page
+    assert "Static only: no attack of this run knows" in page
+    with run.store.engine.begin() as connection:  # a run of before what attacks know was kept
+        connection.exec_driver_sql("UPDATE run SET plan = replace(plan, '\"knows\"', '\"knew\"')")
+    assert api.load("r", run.store).result.defenses[0].knows == "static only"
+
+
+def test_both_sides_in_one_run_and_attacks_without_an_adaptive_form(ran):
+    """`direct` broke 18 bare and none behind the wall: that no attack knew the wall lends it no gain."""
+    run = ran("r", {"defense": ["none", WALL], "attack": ["direct", PLEADS]})
+    [shown] = run.result.defenses
+    direct, pleads = shown.attacks
+    assert (direct.knows, direct.adaptive, direct.static.broken, direct.bare.broken) == (False, None, 0, 18)
+    assert (pleads.adaptive.broken, pleads.static, pleads.bare.broken) == (18, None, 18)
+    assert (shown.static, shown.adaptive.gain, shown.word) == (None, 0.0, "no gain shown")
+    assert "direct did not know it: the gain is of the others." in shown.says
+
+
+def test_a_guard_that_failed_everywhere_is_not_measured(ran):
+    run = ran("r", {"defense": ["none", WALL + ",stuck=['*']"]})
+    [shown] = run.result.defenses
+    assert (shown.word, shown.attacks[0].adaptive, shown.adaptive) == ("not measured", None, None)
+    assert "That says nothing of safety." in shown.says[0]
+    some = ran("s", {"defense": ["none", WALL + ",stuck=['b0','b1','b2']"]})
+    [shown] = some.result.defenses
+    assert (shown.attacks[0].adaptive.open, shown.adaptive.open) == (3, 3)
