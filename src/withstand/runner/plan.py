@@ -201,11 +201,11 @@ def make_plan(spec: RunSpec, transfers: Sequence[TransferredCases] = (), offline
     if questions is not None:
         for aim in targets:
             cells.append(_asked_directly(len(cells), questions, suites[questions], aim, spec, utility=True))
-    models = tuple(dict.fromkeys(model for cell in cells for model in find.models(components(cell))))
-    for model in models:
-        if offline:
-            check_offline(model.hosts)
-        model.check()
+    parts = dict.fromkeys(part for cell in cells for part in find.parts(components(cell)))
+    models = tuple(part for part in parts if hasattr(part, "generate"))
+    for part in parts:
+        check_offline(optional(part, "hosts") if offline else ())
+        optional(part, "check")()
     budget = Budget(**spec.budget.model_dump())
     warnings = (
         *_warnings(cells, spec),

@@ -222,11 +222,11 @@ def check_offline(hosts: Iterable[str]) -> None:
 
 
 def check_judge(judge: Any, offline: bool) -> None:
-    """Check the models of a judge; with `offline`, raise `SpecError` for one that is not on this machine."""
-    for model in find.models(judge):
-        model.check()
+    """Check a judge and its models; with `offline`, raise `SpecError` for a model that is not on this machine."""
+    for part in find.parts(judge):
+        optional(part, "check")()
         if offline:
-            check_offline(model.hosts)
+            check_offline(optional(part, "hosts"))
 
 
 def loopback(host: str) -> bool:
