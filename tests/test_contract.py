@@ -593,6 +593,32 @@ CHATS = [
     (Message("user", "Bake"), Message("assistant", "Sure, here is")),
     (Message("user", ""),),
 ]
+RICH = [
+    (
+        Message("system", "Be kind."),
+        Message("user", "What is in the first picture?", ("a.png",)),
+        Message("assistant", "A loaf."),
+        Message("user", "And in that one? {prompt} 100% \\1", ("b.png", "c.png")),
+        Message("assistant", "In it"),
+    ),
+    user("\x00\u200b\u202e\U0001f35e\ufffd" * 9 + "\n\n\t "),
+    user("oven bread " * 20_000),
+    user("o" * 50_000),
+]
+"""All that a chat may hold at once, odd characters, very long ones."""
+
+
+@dataclass(frozen=True)
+class Paid(Fake):
+    """A target that gives everything, says it in the words of its chat and notes what each answer cost. Ours."""
+
+    gives: ClassVar[frozenset[str]] = frozenset({"system", "turns", "forged", "prefill", "logprobs", "images"})
+    answers: list = dataclasses.field(default_factory=list, hash=False)
+
+    def answer(self, chat, seed):
+        given = Completion(chat, f"Sure: {chat[-1].text[:30]}", prompt_tokens=7, answer_tokens=3, cost=0.25, flops=2.0)
+        self.answers.append(given)
+        return given
 
 
 @every("defense")
@@ -635,6 +661,67 @@ class TestEveryDefense:
         bare, behind = done.cells
         assert [(bare["defense"], bare["error"]), behind["error"]] == [("none", 0), 0]
         assert behind["defense"].startswith(name)
+
+    def test_the_target_gets_all_that_a_chat_holds_and_is_asked_as_wrap_says(self, play, make, name):
+        """Turns of the assistant, system message, images, prefill and sampling stay; the rest is the defense's."""
+        defense, sampling = self.defense(make, name), Sampling(max_tokens=9, temperature=0.5, stop=("END",), logprobs=2)
+        target = Paid()
+        asks = [item for item in play(defense.answer(target, RICH[:1], sampling)).asks if item.model is target]
+        sent = [chat for item in asks if item.sampling == sampling for chat in item.chats]
+        kept = [chat for chat in sent if chat[-1] == RICH[0][-1]]
+        assert kept, "no ask with the prefill and the caller's sampling"
+        for chat in kept:
+            assert "Be kind." in chat[0].text
+            assert chat[0].role == "system"
+            assert [turn.images for turn in chat if turn.images] == [("a.png",), ("b.png", "c.png")]
+            assert Message("assistant", "A loaf.") in chat
+        if wrap := optional(defense, "wrap"):
+            for chat in [*CHATS, *RICH]:
+                asks = [item for item in play(defense.answer(target, [chat], sampling)).asks if item.model is target]
+                sent = [wrapped for item in asks for wrapped in item.chats]
+                assert sent == [wrap(target, chat, draw) for draw in range(len(sent))]
+
+    def test_its_answers_hold_what_all_its_asks_took(self, play, make, name):
+        defense, target = self.defense(make, name), Paid()
+        answers = play(defense.answer(target, [*CHATS, *RICH], Sampling(max_tokens=9))).value
+        for what in ("prompt_tokens", "answer_tokens", "cost", "flops"):
+            assert sum(getattr(answer, what) for answer in answers) == pytest.approx(
+                sum(getattr(given, what) for given in target.answers)
+            )
+
+    def test_what_it_blocks_says_so_on_the_one_scale(self, play, make, name):
+        defense, chats = self.defense(make, name), [*CHATS, *RICH]
+        played = play(defense.answer(Paid(), chats, Sampling(max_tokens=9)))
+        for answer in played.value:
+            blocks = [check for check in answer.checks if check.blocked]
+            assert (answer.finish == "filtered") == bool(blocks)
+            for check in answer.checks:
+                assert check.by.startswith(name)
+                assert check.suspicion is None or (check.suspicion >= 1) == check.blocked
+        if (scan := optional(defense, "scan")) is not None:
+            scanned = scan(chats)
+        elif (suspicion := optional(defense, "suspicion")) is not None:
+            scanned = play(suspicion(Paid(), chats)).value
+        else:
+            return
+        assert len(scanned) == len(chats)
+        assert all(0 <= score < float("inf") for score in scanned)
+        before = [any(check.blocked and check.stage == "before" for check in answer.checks) for answer in played.value]
+        assert [score >= 1 for score in scanned] == before
+
+    def test_it_is_as_it_was_when_asked_again(self, play, make, name):
+        defense = self.defense(make, name)
+        first, again = (play(defense.answer(Paid(), [*CHATS, *RICH], Sampling(max_tokens=9))) for _ in range(2))
+        assert [item.chats for item in first.asks] == [item.chats for item in again.asks]
+        assert first.value == again.value
+
+    def test_who_knows_it_has_words_that_hold_the_prompt(self, make, name):
+        defense = make("defense", name)
+        for template in optional(defense, "bypasses"):
+            assert "{prompt}" in template
+            assert "{" not in template.replace("{prompt}", "")
+        if optional(defense, "randomized"):
+            assert "seed" in {field.name for field in dataclasses.fields(defense)}
 
 
 # --- targets -----------------------------------------------------------------------------------------------------
