@@ -36,3 +36,26 @@ class StuckModel(Stuck):
 
     method: ClassVar[str] = "model"
     asks: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class Length:
+    """A guard that finds long texts suspicious: a score of 1 from `most` characters on. Unscored where the text says
+    `unsure`; without scores where `scores` is off."""
+
+    version: ClassVar[int] = 1
+    method: ClassVar[str] = "rule"
+    asks: ClassVar[int] = 0
+    most: int = 400
+    unsure: str = "no text says this"
+    scores: bool = True
+
+    def grade(self, behavior, completions):
+        yield from ()
+        return [self.verdict(completion.text) for completion in completions]
+
+    def verdict(self, text):
+        score = min(1.0, len(text) / self.most)
+        if self.unsure in text:
+            return Verdict("unscored", why="it is not sure")
+        return Verdict("success" if score >= 0.5 else "failure", score if self.scores else None)

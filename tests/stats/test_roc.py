@@ -98,7 +98,7 @@ def test_a_budget_needs_so_many_texts():
     assert [roc.needed(budget) for budget in (0.01, 0.05, 0.1, 0.5, 0.9)] == [99, 19, 9, 1, 1]
     names = [f"l{i}" for i in range(99)]
     assert roc.cutoff(range(98), names[:98], 0.01) is None
-    assert roc.cutoff(range(99), names, 0.01) == roc.Cutoff(98, 0, 99, 1)
+    assert roc.cutoff(range(99), names, 0.01) == roc.Cutoff(98, 0, 99, 99)
     assert roc.cutoff([*range(98), math.inf], names, 0.02).beyond == 97  # no score: the one alarm that is allowed
     assert roc.cutoff([*range(98), math.inf], names, 0.01).beyond == math.inf
     assert roc.cutoff(range(99), ["all"] * 99, 0.01) is None
@@ -134,6 +134,14 @@ def test_wordings_of_one_request_support_no_more_than_the_request():
         held += ends[0] <= chance <= ends[1]
     assert np.mean(chances) <= 0.05
     assert held >= 570
+
+
+def test_clusters_of_unequal_size_say_less():
+    """One request in 21 wordings beside 59 in one: 80 texts, of which 21 may go together."""
+    names = ["wide"] * 21 + [f"c{i}" for i in range(59)]
+    cut = roc.cutoff(range(80), names, 0.5)
+    assert cut == roc.Cutoff(60, 19, 80, pytest.approx(6400 / 500))  # 0.5 * 61 * 80 / 60 - 21 is 19.7
+    assert roc.cutoff(range(80), names, 0.25) is None
 
 
 def test_what_a_budget_catches_is_within_the_band():

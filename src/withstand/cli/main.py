@@ -31,6 +31,7 @@ from withstand.cli import (
     families,
     gate,
     generate,
+    guard,
     import_,
     incident,
     init,
@@ -189,7 +190,16 @@ monitor.monitor.add_command(monitor_to_suite.to_suite)
 policy.policy.add_command(policy_propose.propose)
 cli.add_sections(
     {
-        "Measure": (run.run, init.init, generate.generate, demo.demo, judge.judge, label.label, calibrate.calibrate),
+        "Measure": (
+            run.run,
+            init.init,
+            generate.generate,
+            demo.demo,
+            judge.judge,
+            guard.guard,
+            label.label,
+            calibrate.calibrate,
+        ),
         "Look": (status.status, runs.runs, report.report, serve.serve, cite.cite, list_command.list_, show.show),
         "Decide": (compare.compare, families.families, gate.gate, confirm.confirm, sample_size.sample_size),
         "Red team": (policy.policy, plan.plan, lifecycle.lifecycle, incident.incident, disclose.disclose),

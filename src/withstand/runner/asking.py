@@ -19,12 +19,13 @@ INTERRUPTED = "interrupted"
 @dataclass
 class Asking:
     """Where is asked, and what has been so far. store: None where no model is asked. on_progress: gets the tally and
-    how many rows are wanted."""
+    how many rows are wanted. window: flows at a time, of which those that wait for one model are saved together."""
 
     store: Store | None
     caps: Caps = field(default_factory=Caps)
     on_progress: Callable[[Tally, int], None] = lambda _tally, _total: None
     tally: Tally = field(default_factory=lambda: Tally(stage=CASES))
+    window: int = 256
 
     def rows(self, jobs: Sequence[Job], stage: int) -> dict[str, Row]:
         """The rows of these jobs, as far as they came to an end. Ctrl-C ends the asking, and nothing else."""
@@ -40,6 +41,7 @@ class Asking:
                 self.store,
                 self.tally,
                 self.caps,
+                self.window,
                 on_progress=lambda tally: self.on_progress(tally, total),
             )
         except KeyboardInterrupt:

@@ -25,9 +25,10 @@ from withstand.stats.rates import normal_limit, share_interval, wilson
 from withstand.stats.special import beta_quantile
 
 Floats: TypeAlias = npt.NDArray[np.float64]
+Scores: TypeAlias = Sequence[float] | Floats
 Limits: TypeAlias = tuple[float, float]
 
-POINTS = 200
+POINTS = 120
 """Thresholds of a curve, at most; of more, those that are spread evenly over the texts."""
 FAR = 700.0
 """A logit beyond which a chance is 0 to the last digit, and `exp` still has a value."""
@@ -47,7 +48,7 @@ class Placed:
     below: Floats
 
 
-def placed(high: Sequence[float] | Floats, low: Sequence[float] | Floats) -> Placed:
+def placed(high: Scores, low: Scores) -> Placed:
     """The chance that a text of `high` scores above one of `low`, ties half, by ranks (Sun and Xu 2014, IEEE Signal
     Processing Letters 21:1389). Both have a text at least."""
     a, b = np.asarray(high, dtype=float), np.asarray(low, dtype=float)
@@ -65,7 +66,7 @@ def _outscored(scores: Floats, others: Floats) -> Floats:
 
 
 def auroc(
-    high: Sequence[float], low: Sequence[float], of_high: Sequence[str], of_low: Sequence[str], level: float = 0.95
+    high: Scores, low: Scores, of_high: Sequence[str], of_low: Sequence[str], level: float = 0.95
 ) -> tuple[float, Limits] | None:
     """The area and its limits in [0, 1]; None where a kind has no text.
 
@@ -143,16 +144,16 @@ def needed(budget: float) -> int:
 class Cutoff:
     """Where a budget of false alarms lets a guard begin to block: above the score `beyond`, inf for nowhere.
 
-    allowed: texts that may lie above. clusters: of all texts. size: texts of a cluster, on average.
+    allowed: texts that may lie above, of so many `texts`.   clusters: how many of equal size know as much as these.
     """
 
     beyond: float
     allowed: int
-    clusters: int
-    size: float
+    texts: int
+    clusters: float
 
 
-def cutoff(low: Sequence[float], of_low: Sequence[str], budget: float) -> Cutoff | None:
+def cutoff(low: Scores, of_low: Sequence[str], budget: float) -> Cutoff | None:
     """The lowest cutoff whose expected share of false alarms is within the budget; None with too few texts."""
     sizes = np.unique(np.asarray(of_low), return_counts=True)[1]
     if len(sizes) < needed(budget):
@@ -162,7 +163,7 @@ def cutoff(low: Sequence[float], of_low: Sequence[str], budget: float) -> Cutoff
     if allowed < 0:
         return None
     ordered = np.sort(np.asarray(low, dtype=float))[::-1]
-    return Cutoff(float(ordered[allowed]), allowed, len(sizes), size)
+    return Cutoff(float(ordered[allowed]), allowed, len(low), float(len(low) ** 2 / np.square(sizes).sum()))
 
 
 def alarm_limits(cut: Cutoff, alarms: int, level: float = 0.95) -> Limits:
@@ -170,15 +171,10 @@ def alarm_limits(cut: Cutoff, alarms: int, level: float = 0.95) -> Limits:
 
     The upper limit is that of the order statistic, whatever was seen: it counts all alarms that were allowed.
     """
-    tail, most = (1 - level) / 2, min(cut.allowed, len_of(cut)) / cut.size
-    seen = alarms / cut.size
-    low = beta_quantile(tail, seen, cut.clusters - seen + 1) if seen > 0 else 0.0
-    return low, 1 - beta_quantile(tail, cut.clusters - most, most + 1) if most < cut.clusters else 1.0
-
-
-def len_of(cut: Cutoff) -> int:
-    """All benign texts that a cutoff was chosen on."""
-    return round(cut.clusters * cut.size)
+    tail, share = (1 - level) / 2, cut.clusters / cut.texts
+    seen, most = alarms * share, cut.allowed * share
+    low = beta_quantile(tail, seen, cut.clusters - seen + 1) if alarms else 0.0
+    return low, 1 - beta_quantile(tail, cut.clusters - most, most + 1)
 
 
 def written_threshold(beyond: float, above: float = math.inf) -> float:
@@ -211,9 +207,7 @@ class Point:
     caught_ends: Limits
 
 
-def curve(
-    high: Sequence[float], low: Sequence[float], of_high: Sequence[str], of_low: Sequence[str], level: float = 0.95
-) -> list[Point]:
+def curve(high: Scores, low: Scores, of_high: Sequence[str], of_low: Sequence[str], level: float = 0.95) -> list[Point]:
     """The ROC curve from "blocks nothing" to "blocks all that has a score", at `POINTS` thresholds at most."""
     a, b = np.asarray(high, dtype=float), np.asarray(low, dtype=float)
     scores = np.unique(np.concatenate([a, b]))
@@ -221,14 +215,21 @@ def curve(
     if len(thresholds) > POINTS:
         thresholds = thresholds[np.unique(np.linspace(0, len(thresholds) - 1, POINTS).round().astype(int))]
     joint = (1 + level) / 2
+    alarms, caught = _shares(b, thresholds, of_low, joint), _shares(a, thresholds, of_high, joint)
     return [
-        Point(
-            float(t),
-            float((b >= t).mean()), float((a >= t).mean()),
-            share_limits(b >= t, of_low, joint), share_limits(a >= t, of_high, joint),
-        )
-        for t in thresholds
-    ]  # fmt: skip
+        Point(float(threshold), alarm, catch, alarm_ends, caught_ends)
+        for threshold, (alarm, alarm_ends), (catch, caught_ends) in zip(thresholds, alarms, caught, strict=True)
+    ]
+
+
+def _shares(scores: Floats, thresholds: Floats, of: Sequence[str], level: float) -> list[tuple[float, Limits]]:
+    """Of each threshold the share that is blocked and its limits: those of the one before, where it blocks as many."""
+    shares: list[tuple[float, Limits]] = []
+    for threshold in thresholds:
+        blocked = scores >= threshold
+        share = float(blocked.mean())
+        shares.append(shares[-1] if shares and shares[-1][0] == share else (share, share_limits(blocked, of, level)))
+    return shares
 
 
 def share_limits(blocked: npt.NDArray[np.bool_], clusters: Sequence[str], level: float = 0.95) -> Limits:

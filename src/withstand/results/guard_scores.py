@@ -1,0 +1,149 @@
+"""What guards say of texts: a row in the store for each guard and text, so that the same command asks nothing twice."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from withstand.core import Ask, Completion, Flow, Sampling, digest, intercept, to_json
+from withstand.core.content import Json
+from withstand.core.device import device_name
+from withstand.core.guarding import judged_answer, judged_prompts
+from withstand.core.optional import optional
+from withstand.core.outcomes import is_hit
+from withstand.registry import find
+from withstand.results.guard_texts import GuardText
+from withstand.results.guards import Guard
+from withstand.runner.asking import Asking
+from withstand.runner.budget import Meter, metered
+from withstand.runner.drive import Job
+from withstand.runner.flows import defended
+from withstand.store.store import Row
+from withstand.store.tables import VERDICTS
+
+VERSION = 1
+"""Of how a guard is asked about a text; another number asks anew."""
+
+WINDOW = 32
+"""Texts that a model of this machine reads in one call: so many a killed command may ask about again."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class GuardScore:
+    """What a guard says of a text.
+
+    score: higher is more suspicious; None where it has none.   blocked: its own label, None where it has none.
+    failed: why it could not say; "" where it could.   seconds: of its asks, as a share of calls of several texts, and
+    of its own work in this process, alone.   cost: US dollars.   machine: where it worked.
+    """
+
+    score: float | None = None
+    blocked: bool | None = None
+    failed: str = ""
+    seconds: float = 0.0
+    cost: float = 0.0
+    tokens: int = 0
+    asks: int = 0
+    machine: str = ""
+
+
+def scores_of(guard: Guard, texts: Sequence[GuardText], asking: Asking) -> list[GuardScore | None]:
+    """What the guard says of each text, in order; None for one that was not asked about, since a cap or Ctrl-C came
+    before."""
+    described = [guard.is_judge, find.describe(guard.component), find.describe(guard.model), guard.reads]
+    keys = [digest(["guard", VERSION, *described, to_json(text.chat), text.answer or ""]) for text in texts]
+    jobs = {
+        key: Job((key,), key, VERDICTS, _rowed(guard, text, key), counted=False)
+        for key, text in zip(keys, texts, strict=True)
+    }
+    before, local = len(asking.tally.failures), any(not model.hosts for model in guard.models)
+    rows = replace(asking, window=WINDOW if local else asking.window).rows(list(jobs.values()), VERDICTS)
+    failures = {failure.key: failure.error for failure in asking.tally.failures[before:]}
+    return [_score(rows.get(key), failures.get(key, "")) for key in keys]
+
+
+def _score(row: Row | None, failed: str) -> GuardScore | None:
+    if row is None:
+        return GuardScore(failed=failed) if failed else None
+    answer = row.value
+    return GuardScore(
+        answer["score"],
+        answer["blocked"],
+        answer["failed"],
+        row.seconds,
+        row.cost,
+        row.tokens,
+        row.asks,
+        answer["machine"],
+    )
+
+
+def _rowed(guard: Guard, text: GuardText, key: str) -> Callable[[], Flow[tuple[Row, ...]]]:
+    def run() -> Flow[tuple[Row, ...]]:
+        meter, watch = Meter(), _Watch()
+        asked = _by_judge(guard, text) if guard.is_judge else _by_defense(guard, text)
+        answer = yield from watch.over(metered(intercept(asked, defended), meter))
+        spent, value = meter.spent, {**answer, "machine": device_name()}
+        label = "unscored" if answer["failed"] else "scored"
+        return (Row(key, label, value, watch.asks, spent.tokens, spent.seconds + watch.seconds, spent.cost),)
+
+    return run
+
+
+def _by_defense(guard: Guard, text: GuardText) -> Flow[Json]:
+    defense = guard.component
+    if getattr(defense, "judges", ()):  # its suspicion hides that it could not say, its check does not
+        nobody = find.build("target", {"use": "scripted", "reply": "none"})
+        [answer] = yield from defense.answer(nobody, [text.chat], Sampling())
+        check = next(check for check in answer.checks if check.stage == "before")
+        score = float(check.blocked) if check.suspicion is None else check.suspicion
+        return _answer(None if check.failed else score, None, check.failed)
+    scan, suspicion = optional(defense, "scan"), optional(defense, "suspicion")
+    [score] = scan([text.chat]) if scan is not None else (yield from suspicion(guard.model, [text.chat]))
+    if score is None or not math.isfinite(score):
+        return _answer(None, None, f"its score is {score}")
+    return _answer(float(score), None)
+
+
+def _by_judge(guard: Guard, text: GuardText) -> Flow[Json]:
+    """What a judge says that guards. It is never shown the behavior, which nobody knows where a guard stands."""
+    if text.answer is None:
+        [verdict] = yield from judged_prompts(guard.component, [text.chat])
+    else:
+        verdict = yield from judged_answer(guard.component, Completion(text.chat, text.answer))
+    blocked = is_hit(verdict.outcome)
+    if blocked is None:
+        return _answer(None, None, verdict.why or verdict.outcome)
+    return _answer(verdict.score, blocked)
+
+
+def _answer(score: float | None, blocked: bool | None, failed: str = "") -> Json:
+    return {"score": score, "blocked": blocked, "failed": failed}
+
+
+@dataclass
+class _Watch:
+    """What a flow does itself: seconds between two asks, and the chats that it asks."""
+
+    seconds: float = 0.0
+    asks: int = 0
+
+    def over(self, flow: Flow[T]) -> Flow[T]:
+        """Run the flow and count."""
+        began = time.perf_counter()
+
+        def handle(item: Any) -> Flow[Any]:
+            nonlocal began
+            self.seconds += time.perf_counter() - began
+            self.asks += len(item.chats) if isinstance(item, Ask) else 0
+            try:
+                return (yield item)
+            finally:
+                began = time.perf_counter()
+
+        value = yield from intercept(flow, handle)
+        self.seconds += time.perf_counter() - began
+        return value
