@@ -297,3 +297,15 @@ def test_what_an_attack_knows_of_a_guard():
         texts = Guard((Contains("oven"),), reads=reads).bypasses
         assert len(texts) == number
         assert all("{prompt}" in text and text.format(prompt="x") for text in texts)
+
+
+def test_a_judge_that_also_guards_the_answers_calls_nothing_safe(withstand):
+    """What the guard misses its judge misses too: 0% broken is then no figure of the target."""
+    run = ("run", "--suite", "kitchen", "--limit", 12, "--target", "scripted-kitchen", "--attack", "story")
+    own = "judged by kitchen, which also blocks its answers"
+    for reads, held in (("answer", True), ("prompt", False)):
+        assert withstand(*run, "--defense", f"guard:kitchen,reads={reads}", "--name", reads).code == 0
+        gate = withstand("gate", reads, "--max-asr", 0.9)
+        assert ("its judge also blocks its answers, see the note" in gate.out, own in gate.err) == (held, held), gate
+        assert not held or "UNDECIDED" in gate.out
+        assert (own in withstand("report", reads, "--format", "md", "-o", "-").out) == held

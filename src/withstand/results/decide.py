@@ -21,7 +21,7 @@ from withstand.results.others import check_own, others_of
 from withstand.results.own_labels import own_labels, with_own
 from withstand.results.pair_comparison import unequal
 from withstand.results.reviewed import changed, overruled, reviewed
-from withstand.results.warnings import without_calls
+from withstand.results.warnings import judged_by_its_guard, without_calls
 from withstand.store.store import RunRow, Store
 
 
@@ -90,6 +90,7 @@ def decide(
     notes += unlike_styles(pairs, of_pairs) if limits.worse is not None else ()
     counted = [*broken.lines(labeled, limits)]
     alike = one_answer(store, row, FEW if any(line.rate == 0 for line in counted) else LEAST)
+    guarded = judged_by_its_guard(row)
     uncalled = without_calls(store, row)
     of_policy: list[Line] = []
     if limits.categories or limits.every:
@@ -103,11 +104,11 @@ def decide(
         notes += gate_policy.notes(own_policy, limits) if own_policy else ()
     lines = gate.lines(labeled, limits, pairs, absent, calibrations, of_pairs, [*of_policy, *counted])
     notes += changed_estimator(labeled, limits, lines)
-    lines = [*_held_back(lines, cells, limits, alike)]
+    lines = [*_held_back(lines, cells, limits, alike, guarded)]
     if history:
         past = [counts_of(store, run, limits) for run in builds[:-1]]
         lines = list(with_history(past, limits, lines, labeled))
-    notes += [*limits.notes, *alike.values(), *uncalled.values()]
+    notes += [*limits.notes, *alike.values(), *guarded.values(), *uncalled.values()]
     frozen = baselines.baseline_of(store, row, iso(row.created)) if freeze else ""
     notes += unique(sentence for entry in row.plan.get("sets", ()) for sentence in entry["left_out"])
     notes += unique(note for suite in row.plan["suites"] for note in suite.get("notes", ()))
@@ -118,17 +119,29 @@ def decide(
 
 
 def _held_back(
-    lines: Iterable[Line], cells: Sequence[Graded], limits: Limits, alike: Collection[tuple[str, str]]
+    lines: Iterable[Line],
+    cells: Sequence[Graded],
+    limits: Limits,
+    alike: Collection[tuple[str, str]],
+    guarded: Collection[tuple[str, str]],
 ) -> Iterator[Line]:
-    """The lines of a gate; those of targets with one answer, as `one_answer` names them, pass by nothing."""
+    """The lines of a gate. Those of targets with one answer, as `one_answer` names them, pass by nothing, nor do those
+    of harmful prompts whose judge guards the target."""
     names = gate.names_of(cells)
-    parts = [part for group in by_target(cells) for part in gate.parts_of(group, limits)]
-    parts += [[cell] for cell in cells if cell.benign]
-    theirs = {gate.part_name(part, names) for part in parts if (part[0].target, part[0].defense) in alike}
+    harmful = [part for group in by_target(cells) for part in gate.parts_of(group, limits)]
+    benign = [[cell] for cell in cells if cell.benign]
+    theirs = {
+        gate.part_name(part, names): why
+        for parts, places, why in (
+            (harmful, guarded, "its judge also blocks its answers, see the note"),
+            ([*harmful, *benign], alike, "it gave one answer to everything, see the note"),
+        )
+        for part in parts
+        if (part[0].target, part[0].defense) in places
+    }
     for line in lines:
         if line.cell in theirs and line.verdict != "FAIL" and not line.firm and line.gate != "max-errors":
-            why = "it gave one answer to everything, see the note"
-            line = replace(line, verdict="UNDECIDED", firm=True, more=None, why=why)
+            line = replace(line, verdict="UNDECIDED", firm=True, more=None, why=theirs[line.cell])
         yield line
 
 

@@ -11,6 +11,7 @@ from withstand.results.advice_records import AdviceResult
 from withstand.results.cell_builder import NO_TWIN
 from withstand.results.cells import CellResult, defended
 from withstand.results.one_answer import one_answer
+from withstand.runner.needs import GUARDED
 from withstand.store.store import RunRow, Store, chunks
 from withstand.store.tables import COMPLETIONS, row, want
 
@@ -41,6 +42,7 @@ def warnings_of(
         yield f"{errors} rows are missing: they are in the bounds, never counted as safe"
     yield from one_answer(store, run).values()
     yield from without_calls(store, run).values()
+    yield from judged_by_its_guard(run).values()
     yield from by_letters(cells)
     asked = {index for result in advice for index in result.cells}
     harmful = [cell for cell in harmful if cell.index not in asked]
@@ -84,6 +86,17 @@ def without_calls(store: Store, run: RunRow) -> dict[tuple[str, str], str]:
                 " that they would be seen. Check the path in tool_calls, and ask for a call that is allowed"
             )
     return notes
+
+
+def judged_by_its_guard(run: RunRow) -> dict[tuple[str, str], str]:
+    """(target, defense) -> what to know of it, where the judge of the run also blocks answers in the defense: 0% then
+    says that the judge agrees with itself."""
+    places = {(cell["target"], cell["defense"]): cell for cell in run.plan["cells"] if GUARDED in cell.get("notes", ())}
+    return {
+        place: f"{defended(*place)} is judged by {cell['judge']}, which also blocks its answers: what it misses is"
+        " missed twice, and its rates say nothing of safety. Name another judge (--judge)"
+        for place, cell in places.items()
+    }
 
 
 def _uncalled(store: Store, run: RunRow, cells: Sequence[int]) -> int:

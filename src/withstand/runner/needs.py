@@ -1,9 +1,10 @@
 """What an attack and a defense need of a target, and what to do about what a target lacks."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from withstand.core import SpecError, Target
-from withstand.core.describe import name_of
+from withstand.core.describe import name_of, parts
 from withstand.core.optional import optional
 
 
@@ -27,6 +28,18 @@ def _check_defense(target_label: str, target: Target) -> None:
         if lacks[0] == "weights":
             hint = f"name a local model for it to read, such as {name}:smollm2"
         raise SpecError(f"{name} needs {lacks[0]}, which {target_label} does not give", hint=hint)
+
+
+GUARDED = "the final judge also guards the answers: it has blocked what it would call a success"
+"""A note of cells; keys of runs hold it, so that its wording must never change."""
+
+
+def guards_answers(defense: Any, graders: Sequence[Any]) -> bool:
+    """Whether a judge in the defense reads answers and is also one of those that grade: what it misses both miss."""
+    if getattr(defense, "reads", "answer") == "prompt":
+        return False
+    guards = [part for part in parts(defense) if hasattr(part, "grade")]
+    return any(type(guard) is type(grader) and guard == grader for guard in guards for grader in graders)
 
 
 _WAYS = {

@@ -27,7 +27,7 @@ from withstand.runner.attack_sets import Expansion, attacks_of
 from withstand.runner.budget import Budget
 from withstand.runner.clusters import clusters_of
 from withstand.runner.draws import STOPPED, Draws, check_draws, note_of
-from withstand.runner.needs import check_needs
+from withstand.runner.needs import GUARDED, check_needs, guards_answers
 from withstand.runner.spec import RunSpec
 from withstand.runner.suites import (
     Chosen,
@@ -376,10 +376,11 @@ def _notes(cell: Cell) -> Iterator[str]:
     steering = list(find.parts((attack, until)))
     if any(type(part) is type(grader) and part == grader for part in steering for grader in judges):
         yield "the final judge also steered the attack"
+    if guards_answers(cell.target.defense, judges):
+        yield GUARDED
     if isinstance(attack, TransferredCases) and attack.conversations:
         yield "conversations from elsewhere: this target answered every turn of the user afresh"
-    surrogates = optional(attack, "surrogates")
-    if surrogates:
+    if surrogates := optional(attack, "surrogates"):
         yield "not transfer: the target is one of the surrogates" if cell.target.model in surrogates else "transferred"
     if optional(attack, "upper_bound"):
         yield "an upper bound: what it sends is no text, so that nobody can send it"
@@ -394,7 +395,6 @@ def _notes(cell: Cell) -> Iterator[str]:
 def _warnings(cells: Sequence[Cell], spec: RunSpec) -> Iterator[str]:
     if spec.samples > 1 and all(cell.target.sampling.temperature == 0 for cell in cells):
         yield f"{spec.samples} samples at temperature 0 are {spec.samples} times the same draw: set a temperature"
-    unpinned = {c.labels["target"] for c in cells if c.target.model.identity() == {"revision": ""}}
-    if unpinned:
+    if unpinned := {c.labels["target"] for c in cells if c.target.model.identity() == {"revision": ""}}:
         names = ", ".join(sorted(unpinned))
         yield f"{names} has no revision: rows of an earlier version are reused as they are (--revision, --fresh)"
