@@ -12,7 +12,7 @@ import torch
 
 from white_box import BREAD, plain_loss, played
 from withstand.attacks.gradient import gbda
-from withstand.attacks.gradient._soft import Free
+from withstand.attacks.gradient._free import Free
 from withstand.attacks.gradient.gbda import GBDA, gumbel, softened, unlikely
 from withstand.core import SpecError, Target, WithstandError, dumps, to_json
 
@@ -62,7 +62,7 @@ def test_the_noise_is_gumbels():
 
 def test_fluency_is_the_cross_entropy_under_the_model(model):
     """For one-hot tokens it is minus the mean log-probability of each after those before it."""
-    free = Free.of(SMALL, model, to_json(BREAD))
+    free = Free.of(SMALL, model, {"behavior": to_json(BREAD)})
     loaded = model.load()
     suffix = loaded.tokenizer(", nice", add_special_tokens=False)["input_ids"][:5]
     soft = (free.ids[None, :] == torch.tensor(suffix)[:, None]).float()[None]
@@ -97,7 +97,7 @@ def test_the_texts_are_what_was_scored_and_no_forbidden_token_is_in_them(model):
 def test_the_best_of_argmax_and_draws_of_every_reading_is_returned(model, monkeypatch):
     read = []
     scored = Free.scored
-    monkeypatch.setattr(Free, "scored", lambda self, slot: read.append(scored(self, slot)) or read[-1])
+    monkeypatch.setattr(Free, "scored", lambda self, slot, _: read.append(scored(self, slot)) or read[-1])
     _, [best] = played(replace(SMALL, n=1).run(BREAD, Target(model)))
     assert len(read) == 2 * (1 + 3)  # two readings, the argmax and three draws each
     assert best == [min(read)]
@@ -107,11 +107,11 @@ def test_the_distribution_moves_to_better_texts(model, monkeypatch):
     """The texts of the last reading are on average better than random ones, for four cases together."""
     read = []
     scored = Free.scored
-    monkeypatch.setattr(Free, "scored", lambda self, slot: read.append(scored(self, slot)[0]) or scored(self, slot))
+    monkeypatch.setattr(Free, "scored", lambda self, slot, _: read.append(scored(self, slot)[0]) or scored(self, slot))
     attack = replace(SMALL, n=4, length=10, steps=150, check=150, samples=10)
     played(attack.run(BREAD, Target(model)))
     monkeypatch.undo()
-    free = Free.of(attack, model, to_json(BREAD))
+    free = Free.of(attack, model, {"behavior": to_json(BREAD)})
     slots = torch.randint(len(free.ids), (200, 10), generator=torch.Generator().manual_seed(0))
     random = [free.scored(slot)[0] for slot in free.ids[slots].tolist()]
     assert len(read) == 44

@@ -15,8 +15,9 @@ from scipy.stats import spearmanr  # noqa: E402
 
 import tiny  # noqa: E402
 from fakes import Rates  # noqa: E402
+from withstand.attacks.gradient._agreement import rank_correlation  # noqa: E402
 from withstand.attacks.gradient._reinforce import WON, weights  # noqa: E402
-from withstand.attacks.gradient._screen import rank_correlation, scored  # noqa: E402
+from withstand.attacks.gradient._screen import scored  # noqa: E402
 from withstand.attacks.gradient._search import Search  # noqa: E402
 from withstand.attacks.gradient.gcg import GCG  # noqa: E402
 from withstand.core import (  # noqa: E402
@@ -82,17 +83,17 @@ def test_entropy_is_of_the_first_token_and_needs_no_target_string(model: HF) -> 
     attack = GCG(**SMALL, loss="entropy")
     search = start(attack, model, replace(BEHAVIOR, target_string=""))
     slots = tried(search)
-    [losses] = search.engine.losses([(search.prompt, search.slot, slots)], "entropy")
+    [losses] = search.objective.engine.losses([(search.prompt, search.slot, slots)], "entropy")
     for slot, loss in zip(slots, losses.tolist(), strict=True):
         logs = plain(model, [*search.prompt.head, *slot, *search.prompt.tail])[-1]
         assert loss == pytest.approx(math.log(len(logs)) + float((logs.exp() * logs).sum()), abs=1e-4)
-    [(gradient, value)] = search.engine.gradients([(search.prompt, search.slot)], "entropy")
+    [(gradient, value)] = search.objective.engine.gradients([(search.prompt, search.slot)], "entropy")
     assert gradient.isfinite().all()
     assert gradient.abs().max() > 0
     [state] = attack.advance(model, [{"behavior": to_json(replace(BEHAVIOR, target_string="")), "state": None}])
     assert state["loss"] < value
     other = start(attack, model)  # with a target string: the same place, and no word of it is read
-    assert other.engine.losses([(other.prompt, other.slot, slots)], "entropy")[0].tolist() == losses.tolist()
+    assert other.objective.engine.losses([(other.prompt, other.slot, slots)], "entropy")[0].tolist() == losses.tolist()
     with pytest.raises(SpecError, match="one token"):
         GCG(**SMALL, loss="entropy", screen_tokens=2)
 
@@ -130,12 +131,15 @@ def test_the_loss_of_reinforce_is_its_equation_by_a_plain_pass(model: HF) -> Non
             total -= weight * sum(float(row[token]) for row, token in zip(logs, answer, strict=True))
         return total
 
-    [losses] = search.engine.losses([(search.prompt, search.slot, slots)], "reinforce")
+    [losses] = search.objective.engine.losses([(search.prompt, search.slot, slots)], "reinforce")
     assert losses.tolist() == pytest.approx([equation(slot) for slot in slots], abs=2e-4)
-    [(gradient, value)] = search.engine.gradients([(search.prompt, search.slot)], "reinforce")
+    [(gradient, value)] = search.objective.engine.gradients([(search.prompt, search.slot)], "reinforce")
     assert value == pytest.approx(equation(search.slot), abs=2e-4)
     weighed = [
-        weight * search.engine.gradients([(replace(search.prompt, target=ids, answers=()), search.slot)], "nll")[0][0]
+        weight
+        * search.objective.engine.gradients([(replace(search.prompt, target=ids, answers=()), search.slot)], "nll")[0][
+            0
+        ]
         for ids, weight in search.prompt.answers
     ]
     assert torch.allclose(gradient, sum(weighed), atol=1e-4)
@@ -198,7 +202,7 @@ def test_the_agreement_of_a_draft_decides_how_many_are_scored(model: HF, draft: 
     """Of 24 candidates at reduction 2: none but the probes and one where both agree, 12 where they are opposite."""
     search = start(GCG(**SMALL, draft=model, probe=8, reduction=2), model)
     search.candidates = tried(search)
-    [full] = search.engine.losses([(search.prompt, search.slot, search.candidates)])
+    [full] = search.objective.engine.losses([(search.prompt, search.slot, search.candidates)])
     [losses] = scored(search.attack, [search])
     assert search.agreement == pytest.approx(1.0)
     assert (search.scored, search.seen) == (int(losses.isfinite().sum()), 24)

@@ -14,8 +14,9 @@ import torch
 import tiny
 from white_box import BREAD, plain_loss, played
 from withstand.attacks.gradient import pez
+from withstand.attacks.gradient._free import Free
 from withstand.attacks.gradient._projected import Projected
-from withstand.attacks.gradient._soft import Free, packed
+from withstand.attacks.gradient._soft import packed
 from withstand.attacks.gradient.pez import PEZ, nearest
 from withstand.core import SpecError, Target, TestCase, WithstandError, Work, Worked, dumps, to_json
 from withstand.engine.engine import Engine
@@ -37,7 +38,7 @@ def test_the_projection_by_hand():
 
 def test_the_gradient_is_that_at_the_projection_passed_straight_through(model):
     """Against an own straight-through estimator on an own forward pass."""
-    free = Free.of(SMALL, model, to_json(BREAD))
+    free = Free.of(SMALL, model, {"behavior": to_json(BREAD)})
     vectors = free.table[:10].reshape(2, 5, -1) * 1.7 + 0.05
     gradient, _ = SMALL.look(free, vectors, [])
     loaded = model.load()
@@ -62,7 +63,7 @@ def test_the_gradient_is_that_at_the_projection_passed_straight_through(model):
 def test_a_step_is_adams(model):
     """Kingma and Ba 2015, Algorithm 1, after two steps by formula; the learning rate falls along a cosine."""
     attack = replace(SMALL, steps=4, every=2, n=1)
-    free = Free.of(attack, model, to_json(BREAD))
+    free = Free.of(attack, model, {"behavior": to_json(BREAD)})
     state = Projected(attack, free, None)
     for _ in range(2):
         attack.step([state])
@@ -101,7 +102,7 @@ def test_pieces_change_nothing(model):
 def test_a_search_of_0_1_goes_on_from_its_last_piece(model):
     """Its pieces held the tensors themselves, and began with the same part."""
     whole, _ = played(SMALL.run(BREAD, Target(model)))
-    search = Projected(SMALL, Free.of(SMALL, model, to_json(BREAD)), None)
+    search = Projected(SMALL, Free.of(SMALL, model, {"behavior": to_json(BREAD)}), None)
     for _ in range(10):
         SMALL.step([search])
     adam = search.adam.state[search.vectors]
@@ -162,7 +163,7 @@ def test_a_slot_that_does_not_survive_is_scored_as_its_text_reads(tmp_path, monk
     said["model"]["merges"] = [["x", "y"]]
     file.write_text(json.dumps(said))
     merging = HF(str(folder), dtype="float32")
-    free = Free.of(replace(SMALL, length=3), merging, to_json(BREAD))
+    free = Free.of(replace(SMALL, length=3), merging, {"behavior": to_json(BREAD)})
     tokenizer = merging.load().tokenizer
     slot = tokenizer.convert_tokens_to_ids(["x", "y", "z"])
     loss, text = free.scored(slot)

@@ -11,8 +11,9 @@ pytest.importorskip("transformers", reason="needs the extra `local`")
 import torch
 
 from white_box import BREAD, plain_loss, played
+from withstand.attacks.gradient._free import Free
 from withstand.attacks.gradient._relaxed import Relaxed
-from withstand.attacks.gradient._soft import Free, to_entropy, to_simplex
+from withstand.attacks.gradient._soft import to_entropy, to_simplex
 from withstand.attacks.gradient.pgd import PGD
 from withstand.core import SpecError, Target, WithstandError, dumps, to_json
 from withstand.engine.engine import Engine
@@ -109,7 +110,7 @@ def test_the_strength_of_the_entropy_projection():
 
 
 def test_the_gradient_of_a_token_is_clipped_by_its_norm(model):
-    slot = Relaxed(SMALL, Free.of(SMALL, model, to_json(BREAD)))
+    slot = Relaxed(SMALL, Free.of(SMALL, model, {"behavior": to_json(BREAD)}))
     gradient = torch.zeros_like(slot.x)
     gradient[0, :2] = torch.tensor([30.0, 40.0])  # norm 50: to 20
     gradient[1, 0] = 3.0
@@ -123,8 +124,8 @@ def test_the_relaxed_tokens_stay_on_the_simplex_and_patience_goes_back(model, mo
     starts = []
     restart = Relaxed.restart
     monkeypatch.setattr(Relaxed, "restart", lambda self, x: starts.append(x.detach().clone()) or restart(self, x))
-    slot = Relaxed(SMALL, Free.of(SMALL, model, to_json(BREAD)))
-    monkeypatch.setattr(Free, "scored", lambda self, tokens: (5.0, "never better"))
+    slot = Relaxed(SMALL, Free.of(SMALL, model, {"behavior": to_json(BREAD)}))
+    monkeypatch.setattr(Free, "scored", lambda self, tokens, _: (5.0, "never better"))
     for step in range(7):
         slot.take(step, 1.0, torch.randn(slot.x.shape, generator=torch.Generator().manual_seed(step)))
         assert slot.x.min() >= 0
@@ -167,7 +168,7 @@ def test_the_search_lowers_both_losses(model, monkeypatch):
     attack = PGD(length=10, steps=100)
     found = attack.advance(model, [{"behavior": to_json(replace(BREAD, id=name))} for name in "abcd"])
     assert sum(relaxed[4 * 50 : 4 * 60]) / 10 < sum(relaxed[:4]) / 2  # four at a time
-    free = Free.of(attack, model, to_json(BREAD))
+    free = Free.of(attack, model, {"behavior": to_json(BREAD)})
     slots = torch.randint(len(free.ids), (400, 10), generator=torch.Generator().manual_seed(0))
     random = [free.scored(slot)[0] for slot in free.ids[slots].tolist()]
     assert sum(loss for loss, _ in found) < sum(min(random[i::4]) for i in range(4))

@@ -19,6 +19,7 @@ from withstand.engine import engine as engine_module  # noqa: E402
 from withstand.engine import packed  # noqa: E402
 from withstand.engine.batched import Batched  # noqa: E402
 from withstand.engine.engine import Engine, engine_of, first_change, reduced  # noqa: E402
+from withstand.engine.objective import Objective  # noqa: E402
 from withstand.engine.text import Prompt  # noqa: E402
 
 LOSSES = ["ce", "ce_first", "mellowmax", "cw"]
@@ -172,8 +173,9 @@ def test_screening_scores_exactly_the_best_of_a_cheap_ranking(screen: str, token
     model = Loaded()
     attack = GCG(screen=screen, screen_tokens=tokens, verify=4)  # type: ignore[arg-type]
     exact = engine_of(model)
+    own: dict[str, Any] = {"model": model, "objective": Objective(model, exact, None), "to_beat": math.inf}
     searches = [
-        SimpleNamespace(model=model, engine=exact, prompt=p, slot=slot, candidates=swaps(slot, 12), scored=0, seen=0)
+        SimpleNamespace(**own, prompt=p, slot=slot, candidates=swaps(slot, 12), scored=0, seen=0)
         for p, slot in zip(PROMPTS, SLOTS, strict=True)
     ]
     work = [(s.prompt, s.slot, s.candidates) for s in searches]

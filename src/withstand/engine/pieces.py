@@ -23,6 +23,7 @@ from torch import Tensor
 
 from withstand.core import Behavior, Flow, Json, Model, TestCase, dumps, to_json, user, work
 from withstand.core.cache import cache_dir
+from withstand.engine.terms import guard_of, guarded
 
 OLD = 30 * 86_400
 """Seconds after which the file of a search that nobody continued is deleted."""
@@ -41,12 +42,19 @@ def work_in_pieces(model: Model, do: Callable[[Any, Sequence[Any]], list[Json]],
     """A search on weights whose state is an object, worked on until it is "done"; each piece gives a candidate.
 
     `do` gets {"behavior", "state"}, at first without a state, and gives the next one: with the "text" to send and its
-    "loss", in nats per token of the target string.
+    "loss", in nats per token of the target string. Behind a guard that must be asked it is given what the guard said of
+    texts too, "asked", and the candidate is the best of the texts that the state says were "tried" ([loss, text]).
     """
     state: Any = None
+    asked: dict[str, float] = {}
     while state is None or not state["done"]:
-        state = yield from work(model, do, {"behavior": to_json(behavior), "state": state})
-        yield TestCase(behavior.id, user(state["text"]), score=-state["loss"])
+        heard = {"asked": dict(asked)} if asked else {}
+        state = yield from work(model, do, {"behavior": to_json(behavior), "state": state, **heard})
+        tried = state.get("tried") or [[state["loss"], state["text"]]]
+        bare, chats = [loss for loss, _ in tried], [user(text) for _, text in tried]
+        losses = yield from guarded(guard_of(model), bare, chats, asked)
+        best = min(range(len(tried)), key=losses.__getitem__)
+        yield TestCase(behavior.id, chats[best], score=-losses[best])
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +74,8 @@ class Resumable(Protocol):
     def done(self) -> bool: ...
     @property
     def best(self) -> tuple[float, str]:
-        """The lowest loss so far, in nats per token of the target string, and its text; "" where there is none."""
+        """The lowest loss so far, in nats per token of the target string, and its text; "" where there is none. Without
+        what a guard said that was asked, as all that leaves a search."""
 
     def held(self) -> Held: ...
     def result(self) -> Json:
@@ -81,15 +90,21 @@ def work_to_result(
 ) -> Flow[Json]:
     """The result of a search by `pieces`; the best text after each other piece is a candidate.
 
-    The first part is the whole search's, so that a result which an earlier version stored is taken as it is.
+    The first part is the whole search's, so that a result which an earlier version stored is taken as it is. What a
+    guard that must be asked says of the texts after a piece goes into the next one, as "asked".
     """
     answer = yield from work(model, do, dict(part))
     files: list[str] = []
+    asked: dict[str, float] = {}
     while isinstance(answer, dict) and "resume" in answer:
+        tried = answer.get("tried") or [[answer["lowest"], answer["text"]]][: bool(answer["text"])]
+        bare, chats = [loss for loss, _ in tried], [user(text) for _, text in tried]
+        losses = yield from guarded(guard_of(model), bare, chats, asked, len(tried))
         if answer["text"]:
-            yield TestCase(part["behavior"]["id"], user(answer["text"]), score=-answer["lowest"])
+            yield TestCase(part["behavior"]["id"], chats[0], score=-losses[0])
         files = answer["resume"]["files"]
-        answer = yield from work(model, do, {**part, "resume": answer["resume"]})
+        heard = {"asked": dict(asked)} if asked else {}
+        answer = yield from work(model, do, {**part, "resume": answer["resume"], **heard})
     for name in _DONE.intersection(files):  # a flow gets an answer when it is stored
         _DONE.discard(name)
         remove(name)
@@ -155,6 +170,8 @@ class _Piece:
             loss, text = self.search.best
             resume = {"step": self.search.step, "files": [name, *self.files]}
             self.answer = {"step": self.search.step, "text": text, "lowest": loss if text else None, "resume": resume}
+            if tried := getattr(self.search, "tried", []):
+                self.answer["tried"] = tried
             self.closed = True
         else:
             self.end += every

@@ -6,18 +6,28 @@ it is blocked, so that a text that passes always beats one that does not.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from torch import Tensor
+from withstand.core import Chat, Flow, Json, Model, WhiteBox, WithstandError, user, work
+from withstand.core.optional import optional
+from withstand.core.protocols import SeenThrough
+from withstand.engine.text import Prompt, texts
 
-from withstand.core import WithstandError
-from withstand.engine.text import Prompt
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BLOCKED = 100.0
 """Nats that any blocked text costs: above the mean cross-entropy of any token that a model can hold for likely."""
 DOUBLING = 10.0
 """Nats more for each doubling of the suspicion above 1, so that blocked texts are led to where one passes."""
+BATCH, MOST = 8, 32
+"""Texts that a guard is asked about at once, and at most after a piece of work."""
+
+Guard: TypeAlias = Callable[[Sequence[Chat]], Flow[list[float]]]
+"""The suspicion of each chat, by asking a model."""
 
 
 class Term(Protocol):
@@ -27,10 +37,10 @@ class Term(Protocol):
     `prompt.chat(texts(tokenizer, prompt, [slot])[0])`.
     """
 
-    def suspicions(self, engine: Any, prompt: Prompt, slots: Sequence[Sequence[int]]) -> Tensor:
+    def suspicions(self, engine: Any, prompt: Prompt, slots: Sequence[Sequence[int]]) -> "Tensor":
         """Of each slot's text, Float[Tensor, "slots"]."""
 
-    def gradient(self, engine: Any, prompt: Prompt, slot: Sequence[int]) -> Tensor | None:
+    def gradient(self, engine: Any, prompt: Prompt, slot: Sequence[int]) -> "Tensor | None":
         """Of the slot's suspicion by its one-hot tokens, Float[Tensor, "slot vocabulary"]; None where there is none, so
         that the term ranks candidates alone. By tokens, since one may also be what is predicted."""
 
@@ -48,3 +58,74 @@ def penalty(suspicion: float) -> float:
 def slope(suspicion: float) -> float:
     """Nats per unit of suspicion: the derivative of `penalty`."""
     return 0.0 if suspicion < 1 else DOUBLING / (math.log(2) * suspicion)
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """The term of a defense that scans prompts in this process."""
+
+    model: WhiteBox
+    scan: Callable[[Sequence[Chat]], list[float]]
+
+    def suspicions(self, engine: Any, prompt: Prompt, slots: Sequence[Sequence[int]]) -> "Tensor":
+        import torch
+
+        chats = [prompt.chat(text) for text in texts(self.model.load().tokenizer, prompt, slots)]
+        return torch.tensor(self.scan(chats))
+
+    def gradient(self, engine: Any, prompt: Prompt, slot: Sequence[int]) -> "Tensor | None":
+        return None
+
+
+def terms_of(model: Model) -> tuple[Term, ...]:
+    """What the defense in front of a model finds suspicious without asking: its terms, else its scan."""
+    if not isinstance(model, SeenThrough):
+        return ()
+    own, scan = optional(model.defense, "terms"), optional(model.defense, "scan")
+    return tuple(own(model.model) if own else ()) or ((Scanned(model.model, scan),) if scan else ())
+
+
+def scanned(model: WhiteBox, chats: Sequence[Chat]) -> list[float]:
+    """Nats that the scan of the defense in front of a model adds to each chat; 0 without one."""
+    scan = optional(model.defense, "scan") if isinstance(model, SeenThrough) else None
+    return [penalty(suspicion) for suspicion in scan(chats)] if scan else [0.0] * len(chats)
+
+
+def guard_of(model: Model, terms: bool = True) -> Guard | None:
+    """How to ask the guard in front of a model, where that is the only way to know what it says. `terms`: whether the
+    search has a slot of tokens, so that terms say it too."""
+    if not isinstance(model, SeenThrough) or optional(model.defense, "scan") or (terms and terms_of(model)):
+        return None
+    flow = optional(model.defense, "suspicion")
+    return partial(flow, model.model) if flow else None
+
+
+def guarded(
+    guard: Guard | None, losses: Sequence[float], chats: Sequence[Chat], asked: dict[str, float], count: int = 1
+) -> Flow[list[float]]:
+    """The losses of chats of one turn and what their guard adds, where there is one that must be asked.
+
+    `asked`: the suspicions that it gave, by text. It is asked about the lowest, until it has seen the `count` lowest
+    with what it adds, or `MOST`.
+    """
+    if guard is None:
+        return list(losses)
+    left, sent = max(MOST, count), [chat[0].text for chat in chats]
+    while True:
+        totals = [loss + penalty(asked.get(text, 0.0)) for loss, text in zip(losses, sent, strict=True)]
+        lowest = sorted(range(len(sent)), key=totals.__getitem__)
+        if all(sent[place] in asked for place in lowest[:count]) or not left:
+            return totals
+        ahead = dict.fromkeys(sent[place] for place in lowest[: max(count, BATCH)])
+        new = [text for text in ahead if text not in asked][:left]
+        answers = yield from guard([user(text) for text in new])
+        asked |= {text: min(answer, 1e9) for text, answer in zip(new, answers, strict=True)}  # JSON knows no infinity
+        left -= len(new)
+
+
+def weighed(
+    model: Model, do: Callable[[Any, Sequence[Any]], list[Json]], part: Json, chats: Sequence[Chat], count: int = 1
+) -> Flow[list[float]]:
+    """Work that gives the losses of chats, and what their guard adds to the lowest `count`."""
+    losses = yield from work(model, do, part)
+    return (yield from guarded(guard_of(model, terms=False), losses, chats, {}, count))

@@ -13,10 +13,18 @@ from typing import Any, Literal
 import numpy as np
 
 from withstand.core import Behavior, Chat, SpecError, WhiteBox, user
+from withstand.core.describe import name_of
+from withstand.core.optional import optional
+from withstand.core.protocols import SeenThrough
 
 MARK = "\ue000"  # a private-use character, in no text
 ANCHOR = 4
 """Tokens of the head that are decoded with a slot, since some tokenizers decode a first token differently."""
+FIRST_DRAW = 1 << 20
+"""Number of the first draw of a randomized defense that an attack looks at: far from those that the defense makes when
+it answers, so that no search fits what only the defender can know."""
+DRAWS = 4
+"""Draws of a randomized defense over which a loss is a mean."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,7 @@ class Prompt:
     `head`, `tail`, `target`: token ids before the slot, after it up to the answer, and of the target string. `before`,
     `after`: the text that they stand for, without the target. `lead`, `trail`: white space at the rim of the slot that
     belongs to the rendered text, not to the attack. `answers`: the ids and weights of answers for the loss "reinforce".
+    `drawn`: a defense changes the slot's own characters, so that this is the prompt as it is without them changed.
     """
 
     behavior: Behavior
@@ -38,6 +47,7 @@ class Prompt:
     lead: str = ""
     trail: str = ""
     answers: tuple[tuple[tuple[int, ...], float], ...] = ()
+    drawn: bool = False
 
     def chat(self, slot: str) -> Chat:
         """What a user sends for the slot's text."""
@@ -56,8 +66,9 @@ def make_prompt(
     """The prompt of a behavior and the ids of its first slot, whose text is `init`.
 
     first_only: of the target string the place of its first token is enough, so that a behavior without one will do.
-    Raises `SpecError` for a behavior without target string, an init that merges with its surroundings, a template that
-    changes the text of a turn, a prompt longer than the model's window, and a tokenizer without offsets.
+    Raises `SpecError` for a behavior without target string, an init that merges with its surroundings, a template or a
+    defense that does not show the user's text once, a prompt longer than the model's window, and a tokenizer without
+    offsets.
     """
     if not (behavior.target_string or first_only):
         raise SpecError(
@@ -71,11 +82,8 @@ def make_prompt(
     if not tokenizer.is_fast:
         raise SpecError("this tokenizer gives no offsets", hint="use a model with a tokenizer.json (a fast tokenizer)")
     marked = behavior.prompt(f"{behavior.text}{MARK}" if placement == "suffix" else f"{MARK} {behavior.text}")
-    rendered = model.render(user(marked))
-    if rendered.count(MARK) != 1:
-        raise SpecError(f"the chat template shows a user's turn {rendered.count(MARK)} times; the slot needs it once")
-    before, after = rendered.split(MARK)
     slot = f" {init}" if placement == "suffix" else init
+    before, after, drawn = _around(model, marked, slot)
     text = before + slot + after
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
@@ -96,9 +104,9 @@ def make_prompt(
             f"behavior {behavior.id} with slot and target string has {length} tokens, the window {loaded.window}",
             hint="use a model with a longer window, or a suite with shorter contexts",
         )
-    prompt = Prompt(
-        behavior, placement, tuple(ids[:first]), tuple(ids[last + 1 :]), target, text[:low], text[high:], lead, trail
-    )
+    head, tail = tuple(ids[:first]), tuple(ids[last + 1 :])
+    rim = (text[:low], text[high:], lead, trail)
+    prompt = Prompt(behavior, placement, head, tail, target, *rim, drawn=drawn)
     chosen = tuple(ids[first : last + 1])
     if not survives(tokenizer, prompt, [chosen])[0]:
         raise SpecError(
@@ -106,6 +114,35 @@ def make_prompt(
             hint="use words and signs that the tokenizer reads back as they are",
         )
     return prompt, chosen
+
+
+def _around(model: WhiteBox, marked: str, slot: str) -> tuple[str, str, bool]:
+    """What the model reads before and after the slot, and whether a defense changes the slot's own characters.
+
+    Then it is what the model reads in a draw that leaves the user's text as it is, or without the defense.
+    """
+    chat = user(marked)
+    if not (isinstance(model, SeenThrough) and optional(model.defense, "wrap")):
+        return *_sides(model.render(chat), "the chat template"), False
+    bare = _sides(model.model.render(chat), "the chat template")
+    if optional(model.defense, "randomized"):
+        rendered = model.render_drawn(chat, FIRST_DRAW)
+        return *(_sides(rendered, "") if rendered.count(MARK) == 1 and marked in rendered else bare), True
+    rendered = model.render(chat)
+    around = _sides(
+        rendered,
+        f"the defense {name_of(type(model.defense))}",
+        "send cases that were found without it (--cases-from): the report calls them static",
+    )
+    as_written = rendered.replace(MARK, slot) == model.render(user(marked.replace(MARK, slot)))
+    return *(around if as_written else bare), not as_written
+
+
+def _sides(rendered: str, who: str, hint: str = "") -> tuple[str, str]:
+    if (count := rendered.count(MARK)) != 1:
+        raise SpecError(f"{who} shows the user's text {count} times; an attack by weights needs it once", hint=hint)
+    before, after = rendered.split(MARK)
+    return before, after
 
 
 def _target(model: WhiteBox, behavior: Behavior, text: str, ids: Sequence[int], first_only: bool) -> tuple[int, ...]:
@@ -123,6 +160,13 @@ def target_ids(tokenizer: Any, text: str, ids: Sequence[int], answer: str) -> tu
     if both[: len(ids)] == list(ids):
         return tuple(both[len(ids) :])
     return tuple(tokenizer(answer, add_special_tokens=False)["input_ids"])
+
+
+def readings(model: WhiteBox, chat: Chat, draws: Sequence[int] = range(FIRST_DRAW, FIRST_DRAW + DRAWS)) -> list[str]:
+    """The chat as the model reads it: once, or in each of the draws where it stands behind a randomized defense."""
+    if isinstance(model, SeenThrough) and optional(model.defense, "wrap") and optional(model.defense, "randomized"):
+        return [model.render_drawn(chat, draw) for draw in draws]
+    return [model.render(chat)]
 
 
 def texts(tokenizer: Any, prompt: Prompt, slots: Sequence[Sequence[int]]) -> list[str]:

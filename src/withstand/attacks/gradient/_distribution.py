@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from withstand.attacks.gradient._soft import Free
+from withstand.attacks.gradient._free import Free
 from withstand.core import Json
 from withstand.engine.pieces import Held, adam_on, moments
 
@@ -24,7 +24,7 @@ class Distribution:
             held = None
         if held:
             self.step, texts, _ = held.state
-            self.texts = [(loss, text) for loss, text in texts] or self.texts
+            self.texts = free.again(texts) or self.texts
             theta = held.tensors["theta"].to(free.table.device)
             for draw, state in zip(self.draws, held.tensors["draws"], strict=True):
                 draw.set_state(state.clone())  # on a view of a row torch crashes
@@ -41,13 +41,18 @@ class Distribution:
     @property
     def best(self) -> tuple[float, str]:
         """Of one case, whose text is a candidate; of more, none is better than the others."""
-        return self.texts[0] if self.attack.n == 1 else (min(self.texts)[0], "")
+        texts = self.free.held(self.texts)
+        return texts[0] if self.attack.n == 1 else (min(texts)[0], "")
+
+    @property
+    def tried(self) -> list[tuple[float, str]]:
+        return self.free.tried(self.texts)
 
     def held(self) -> Held:
-        texts = self.texts if self.texts[0][1] else []
+        texts = self.free.held(self.texts) if self.texts[0][1] else []
         draws = torch.stack([draw.get_state() for draw in self.draws])
         state = [self.step, texts, self.theta.device.type]
         return Held(state, {"theta": self.theta, "draws": draws, **moments(self.adam, self.theta)})
 
     def result(self) -> Json:
-        return self.texts
+        return self.free.held(self.texts)

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from withstand.attacks.gradient._soft import Free, unpacked
+from withstand.attacks.gradient._free import Free
+from withstand.attacks.gradient._soft import unpacked
 from withstand.core import Json
 from withstand.engine.pieces import ADAM, Held, adam_on, moments
 
@@ -21,7 +22,7 @@ class Projected:
         self.texts: list[tuple[float, str]] = []
         if held:
             self.step, texts = held.state
-            self.texts = [(loss, text) for loss, text in texts]
+            self.texts = free.again(texts)
             self.vectors = held.tensors["vectors"].to(free.table.device)
         else:
             draws = [free.generator(attack.seed, i) for i in range(attack.n)]
@@ -41,13 +42,19 @@ class Projected:
     @property
     def best(self) -> tuple[float, str]:
         """Of one case, whose text is a candidate; of more, none is better than the others."""
-        return self.texts[0] if self.attack.n == 1 and self.texts else (math.inf, "")
+        return self.free.held(self.texts)[0] if self.attack.n == 1 and self.texts else (math.inf, "")
+
+    @property
+    def tried(self) -> list[tuple[float, str]]:
+        return self.free.tried(self.texts)
 
     def held(self) -> Held:
-        return Held([self.step, self.texts], {"vectors": self.vectors, **moments(self.adam, self.vectors)})
+        return Held(
+            [self.step, self.free.held(self.texts)], {"vectors": self.vectors, **moments(self.adam, self.vectors)}
+        )
 
     def result(self) -> Json:
-        return self.texts
+        return self.free.held(self.texts)
 
 
 def of_before(attack: Any, state: Json) -> Held | None:

@@ -7,28 +7,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from withstand.attacks.gradient._soft import Free, to_entropy, to_simplex
+from withstand.attacks.gradient._free import Free
+from withstand.attacks.gradient._soft import to_entropy, to_simplex
 from withstand.core import Json
 from withstand.core.notice import tell_step
 from withstand.engine.pieces import Held, adam_on, moments
+from withstand.engine.terms import BLOCKED
 
 
 class Relaxed:
-    """`attack` has the fields of `PGD`. `x`: Float["length allowed"], each row on the simplex; `best`: loss and text.
+    """`attack` has the fields of `PGD`. `x`: Float["length allowed"], each row on the simplex; `lowest`: loss and text.
 
-    step: those taken. since: the step of the last better text. discrete: the loss of the text of the last step.
+    step: those taken. since: the step of the last better text. discrete: the loss of the last text that passes.
     """
 
     def __init__(self, attack: Any, free: Free, held: Held | None = None) -> None:
         self.attack, self.free = attack, free
         if held:
-            (loss, text), tokens, self.step, self.since, self.discrete = held.state
-            self.best, self.tokens = (loss, text), torch.tensor(tokens, device=free.table.device)
+            best, tokens, self.step, self.since, self.discrete = held.state
+            [self.lowest], self.tokens = free.again([best]), torch.tensor(tokens, device=free.table.device)
             self.restart(held.tensors["x"].to(free.table.device), held.tensors)
             return
         draw = free.generator(attack.seed)
         x = torch.rand((attack.length, len(free.ids)), generator=draw, device=draw.device)
-        self.best, self.tokens, self.step, self.since, self.discrete = (math.inf, ""), x.argmax(-1), 0, 0, math.nan
+        self.lowest, self.tokens, self.step, self.since, self.discrete = (math.inf, ""), x.argmax(-1), 0, 0, math.nan
         self.restart(x / x.sum(-1, keepdim=True))
 
     def restart(self, x: Tensor, kept: Mapping[str, Tensor] | None = None) -> None:
@@ -37,7 +39,12 @@ class Relaxed:
 
     @property
     def done(self) -> bool:
-        return self.step >= self.attack.steps or self.best[0] < self.attack.stop_loss
+        return self.step >= self.attack.steps or self.lowest[0] < self.attack.stop_loss
+
+    @property
+    def best(self) -> tuple[float, str]:
+        [best] = self.free.held([self.lowest])
+        return best
 
     def held(self) -> Held:
         state = [self.best, self.tokens.tolist(), self.step, self.since, self.discrete]
@@ -56,12 +63,13 @@ class Relaxed:
         with torch.no_grad():
             self.x.copy_(to_entropy(to_simplex(self.x), attack.strength(step, gap)))
         tokens = self.x.argmax(-1)
-        projected = self.free.scored(self.free.ids[tokens].tolist())
-        self.discrete = projected[0]
+        projected = self.free.scored(self.free.ids[tokens].tolist(), self.lowest[0])
+        if projected[0] < BLOCKED:
+            self.discrete = projected[0]
         self.step = step + 1
-        tell_step(self.free.prompt.behavior.id, self.step, attack.steps, min(self.best[0], self.discrete))
-        if projected[0] < self.best[0]:
-            self.best, self.tokens, self.since = projected, tokens, step
+        tell_step(self.free.prompt.behavior.id, self.step, attack.steps, min(self.lowest[0], self.discrete))
+        if projected[0] < self.lowest[0]:
+            self.lowest, self.tokens, self.since = projected, tokens, step
         elif attack.patience and step - self.since >= attack.patience:
             self.since = step
             self.restart(torch.nn.functional.one_hot(self.tokens, self.x.shape[1]).float())

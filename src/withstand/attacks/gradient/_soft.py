@@ -2,17 +2,19 @@
 
 import base64
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from withstand.core import Behavior, Json, SpecError, UpperBounds, WhiteBox, WithstandError, at_least, from_json, rng
-from withstand.engine.engine import Engine, engine_of
-from withstand.engine.text import Prompt, allowed, as_sent, make_prompt
+from withstand.core import (
+    SpecError,
+    UpperBounds,
+    WithstandError,
+    at_least,
+)
 
 
 class Fields(Protocol):
@@ -48,47 +50,6 @@ class Suffixes:
 
     def most(self) -> UpperBounds:
         return UpperBounds(cases=self.n)
-
-
-@dataclass
-class Free:
-    """One behavior's prompt with `length` free tokens in it. `read`: the loss of every text that was scored."""
-
-    attack: Fields
-    model: WhiteBox
-    prompt: Prompt
-    engine: Engine
-    ids: Tensor
-    table: Tensor
-    read: dict[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, attack: Fields, model: WhiteBox, behavior: Json) -> "Free":
-        # any init gives the same head and tail; this one has about as many tokens, so that the window is checked
-        prompt, _ = make_prompt(model, from_json(Behavior, behavior), " ".join("!" * attack.length), attack.placement)
-        engine = engine_of(model, attack.dtype)
-        table = engine.embeddings()
-        [ids] = allowed(model.load(attack.dtype).tokenizer, len(table), attack.ascii_only).nonzero()
-        if not len(ids):
-            raise SpecError("this tokenizer has no token of printable ASCII", hint="use ascii_only=false")
-        at = torch.from_numpy(ids).to(table.device)
-        return cls(attack, model, prompt, engine, at, table[at].float())
-
-    def generator(self, *seed: Any) -> torch.Generator:
-        """Random numbers of the device that depend on `seed` and the behavior alone."""
-        number = rng(*seed, self.prompt.behavior.id).getrandbits(63)
-        return torch.Generator(self.engine.device).manual_seed(number)
-
-    def scored(self, slot: Sequence[int]) -> tuple[float, str]:
-        """The text that a user sends for a slot, and its loss.
-
-        The text is rendered and read anew, so that the loss is of the tokens that the model will see, whether or not
-        the slot's own survive.
-        """
-        sent, ids = as_sent(self.model, self.model.load(self.attack.dtype).tokenizer, self.prompt, slot)
-        if sent not in self.read:
-            self.read[sent] = finite(self.engine.loss_of(ids, self.prompt))
-        return self.read[sent], sent
 
 
 def finite(loss: float, where: str = "") -> float:

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.gradient._distribution import Distribution
-from withstand.attacks.gradient._soft import Free, Suffixes, check_soft, cosine, finite
-from withstand.core import Behavior, Flow, Json, Target, TestCase, WhiteBox, to_json, user
+from withstand.attacks.gradient._free import Free, suffixes
+from withstand.attacks.gradient._soft import Suffixes, check_soft, cosine, finite
+from withstand.core import Behavior, Flow, Json, Target, WhiteBox, to_json
 from withstand.core.notice import tell_step
 from withstand.engine.pieces import Held, pieces, work_to_result
 
@@ -70,14 +71,13 @@ class GBDA(Suffixes):
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         part = {"behavior": to_json(behavior)}
         best = yield from work_to_result(target.weights(self), self.advance, part)
-        for loss, text in best:
-            yield TestCase(behavior.id, user(text), score=-loss if self.n == 1 else None)
+        yield from suffixes(behavior, target.weights(self), best)
 
     def advance(self, model: WhiteBox, parts: Sequence[Json]) -> list[Json]:
         """`every` steps for each part; at the end the best loss and text of every case."""
 
         def start(part: Json, held: Held | None) -> Distribution:
-            return Distribution(self, Free.of(self, model, part["behavior"]), held)
+            return Distribution(self, Free.of(self, model, part), held)
 
         return pieces(parts, start, self.step, self.every)
 
@@ -106,7 +106,7 @@ class GBDA(Suffixes):
         """The best text so far, of the one at hand, the most probable tokens and `samples` drawn ones."""
         draw = free.generator(self.seed, case, step)  # its own, so that `check` does not change the search
         slots = [theta.argmax(-1), *((theta + gumbel(theta.shape, draw)).argmax(-1) for _ in range(self.samples))]
-        return min([(loss, text), *(free.scored(free.ids[slot].tolist()) for slot in slots)])
+        return min([(loss, text), *(free.scored(free.ids[slot].tolist(), loss) for slot in slots)])
 
 
 def gumbel(shape: Sequence[int], draw: torch.Generator) -> Tensor:

@@ -110,7 +110,8 @@ class GCG:
         return done
 
     def step(self, pack: Sequence[Search]) -> None:
-        gradients = pack[0].engine.gradients([(s.prompt, s.slot) for s in pack], self.loss) if pack else []
+        work = [(search.prompt, search.slot) for search in pack]
+        gradients = pack[0].objective.gradients(work, self.loss) if pack else []
         for search, (gradient, loss) in zip(pack, gradients, strict=True):
             tokens = top_tokens(search.turned(gradient, loss), search.allowed, self.topk)
             seed = (self.seed, search.prompt.behavior.id, search.step)

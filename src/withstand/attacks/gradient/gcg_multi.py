@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
 
 from withstand.attacks.gradient._candidates import draw_candidates, top_tokens
 from withstand.attacks.gradient._soft import finite
+from withstand.attacks.gradient._universal import direction, shared, whole
 from withstand.core import (
     Behavior,
     Flow,
@@ -22,19 +22,17 @@ from withstand.core import (
     Model,
     SpecError,
     Target,
-    TestCase,
     UpperBounds,
     WhiteBox,
     at_least,
     from_json,
     rng,
     to_json,
-    user,
     work,
 )
 from withstand.core.notice import tell_step
-from withstand.engine.engine import Engine, engine_of
-from withstand.engine.text import Prompt, allowed, make_prompt, texts
+from withstand.engine.objective import Objective
+from withstand.engine.text import allowed, make_prompt, texts
 
 HIGH = 1e9  # JSON knows no infinity
 
@@ -92,18 +90,18 @@ class GCGMulti:
         part: dict[str, Json] = {"behaviors": [to_json(behavior) for behavior in order], "state": None}
         model = self.surrogates[0] if self.surrogates else target.weights(self)
         state: Any = None
+        asked: dict[str, float] = {}
         while state is None or state["step"] < self.steps:
-            state = yield from work(model, self.advance, part | {"state": state})
-            for behavior, text in zip(order, state["texts"], strict=True):
-                # more behaviors first, then the lower loss: what the suffix is chosen by
-                yield TestCase(behavior.id, user(text), score=state["active"] + 1 / (1 + state["loss"]))
+            heard = {"asked": dict(asked)} if asked else {}
+            state = yield from work(model, self.advance, part | {"state": state} | heard)
+            yield from shared(model, order, state, asked)
 
     def advance(self, model: WhiteBox, parts: Sequence[Json]) -> list[Json]:
         return [self._advance(model, part) for part in parts]
 
     def _advance(self, model: WhiteBox, part: Any) -> Json:
         models: Any = self.surrogates or (model,)
-        engines = [engine_of(member, self.dtype) for member in models]
+        objectives = [Objective.of(member, self.dtype, asked=part.get("asked")) for member in models]
         tokenizer = models[0].load(self.dtype).tokenizer
         if any(member.load(self.dtype).tokenizer.get_vocab() != tokenizer.get_vocab() for member in models[1:]):
             raise SpecError("the surrogates' tokenizers differ", hint="GCG-Transfer needs models of one tokenizer")
@@ -113,12 +111,14 @@ class GCGMulti:
         first = list(starts[0][0][1])
         new = {"step": 0, "slot": first, "active": 1, "added": 0, "best": first, "loss": HIGH}
         state = dict(part["state"] or new)
-        size = min(engine.model.get_input_embeddings().weight.shape[0] for engine in engines)
+        size = min(len(objective.engine.embeddings()) for objective in objectives)
         free = allowed(tokenizer, size, self.ascii_only)
+        if part.get("asked"):  # a guard may block what was the best
+            state["loss"] = float(whole(objectives[0], prompts[0][: state["active"]], state["best"]).mean())
         for _ in range(min(self.every, self.steps - state["step"])):
             active, slot = [row[: state["active"]] for row in prompts], state["slot"]
-            pairs = list(zip(engines, active, strict=True))
-            total: Any = sum(_direction(engine, row, slot, size) for engine, row in pairs)
+            pairs = list(zip(objectives, active, strict=True))
+            total: Any = sum(direction(objective, row, slot, size) for objective, row in pairs)
             tokens, seed = top_tokens(total, free, self.topk), (self.seed, "step", state["step"])
             all_active = [prompt for row in active for prompt in row]
             candidates = draw_candidates(tokenizer, all_active, slot, tokens, self.width, 1, self.positions, seed)
@@ -126,24 +126,20 @@ class GCGMulti:
             if not candidates:
                 continue
             losses = torch.stack(
-                [torch.stack(engine.losses([(prompt, slot, candidates) for prompt in row])) for engine, row in pairs]
+                [torch.stack(own.losses([(prompt, slot, candidates) for prompt in row])) for own, row in pairs]
             ).mean(0)  # Float["behaviors candidates"], the mean over models
-            place = int(losses.mean(0).argmin())
-            state["slot"], loss = candidates[place], finite(float(losses[:, place].mean()))
+            place = int(objectives[0].settled(active[0], candidates, losses.mean(0)).argmin())
+            guards = [objectives[0].penalties(prompt, [candidates[place]]) for prompt in active[0]]
+            own_losses = losses[:, place] + torch.cat(guards)
+            state["slot"], loss = candidates[place], finite(float(own_losses.mean()))
             if loss < state["loss"]:
                 state |= {"best": state["slot"], "loss": loss}
             tell_step("", state["step"], self.steps, state["loss"])
-            solved = bool((losses[:, place] < self.add_below).all())
+            solved = bool((own_losses < self.add_below).all())
             due = solved or state["step"] - state["added"] >= self.add_after
             if due and state["active"] < len(behaviors) and state["step"] < self.steps:
                 state |= {"active": state["active"] + 1, "added": state["step"], "loss": HIGH, "best": state["slot"]}
         state["texts"] = [prompt.chat(texts(tokenizer, prompt, [state["best"]])[0])[0].text for prompt in prompts[0]]
+        if objectives[0].terms:
+            state["blocked"] = [float(objectives[0].penalties(prompt, [state["best"]])) for prompt in prompts[0]]
         return state
-
-
-def _direction(engine: Engine, prompts: Sequence[Prompt], slot: Sequence[int], size: int) -> Tensor:
-    """Float["slot vocabulary"]: the behaviors' gradients, of length 1 at each place so that models weigh the same."""
-    gradients = engine.gradients([(prompt, slot) for prompt in prompts])
-    by_token = engine.by_token(torch.stack([gradient for gradient, _ in gradients]).sum(0))[:, :size].cpu()
-    direction: Tensor = by_token / by_token.norm(dim=-1, keepdim=True)
-    return direction

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from withstand.attacks.gradient._free import Free, suffixes
 from withstand.attacks.gradient._projected import Projected, of_before
-from withstand.attacks.gradient._soft import Free, Suffixes, check_soft, cosine, finite
-from withstand.core import Behavior, Flow, Json, Target, TestCase, WhiteBox, to_json, user
+from withstand.attacks.gradient._soft import Suffixes, check_soft, cosine, finite
+from withstand.core import Behavior, Flow, Json, Target, WhiteBox, to_json
 from withstand.core.notice import tell_step
 from withstand.engine.pieces import Held, pieces, work_to_result
 
@@ -63,14 +64,13 @@ class PEZ(Suffixes):
         while isinstance(best, dict):  # a piece that 0.1 stored with its tensors: the search goes on from there
             done, part = best["done"], {**part, "state": best}
             best = best["best"] if done else (yield from work_to_result(target.weights(self), self.advance, part))
-        for loss, text in best:
-            yield TestCase(behavior.id, user(text), score=-loss if self.n == 1 else None)
+        yield from suffixes(behavior, target.weights(self), best)
 
     def advance(self, model: WhiteBox, parts: Sequence[Json]) -> list[Json]:
         """`every` steps for each part; at the end the best loss and text of every case."""
 
         def start(part: Json, held: Held | None) -> Projected:
-            return Projected(self, Free.of(self, model, part["behavior"]), held or of_before(self, part["state"]))
+            return Projected(self, Free.of(self, model, part), held or of_before(self, part["state"]))
 
         return pieces(parts, start, self.step, self.every)
 
@@ -97,8 +97,8 @@ class PEZ(Suffixes):
         pairs = free.engine.gradients([(free.prompt, slot) for slot in slots])
         kept = list(best) or [free.scored(slot) for slot in slots]
         for i, (slot, (_, loss)) in enumerate(zip(slots, pairs, strict=True)):
-            if finite(loss) < kept[i][0]:
-                kept[i] = min(kept[i], free.scored(slot))
+            if finite(loss) < kept[i][0] or free.prompt.drawn:
+                kept[i] = min(kept[i], free.scored(slot, kept[i][0]))
         return torch.stack([gradient for gradient, _ in pairs]), kept
 
 

@@ -14,9 +14,10 @@ from typing import ClassVar, Literal
 
 import torch
 
+from withstand.attacks.gradient._free import Free, suffixes
 from withstand.attacks.gradient._relaxed import Relaxed
-from withstand.attacks.gradient._soft import Free, check_soft, cosine, finite
-from withstand.core import Behavior, Flow, Json, SpecError, Target, TestCase, UpperBounds, WhiteBox, to_json, user
+from withstand.attacks.gradient._soft import check_soft, cosine, finite
+from withstand.core import Behavior, Flow, Json, SpecError, Target, UpperBounds, WhiteBox, to_json
 from withstand.engine.pieces import Held, pieces, work_to_result
 
 
@@ -76,8 +77,8 @@ class PGD:
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         part = {"behavior": to_json(behavior)}
-        loss, text = yield from work_to_result(target.weights(self), self.advance, part)
-        yield TestCase(behavior.id, user(text), score=-loss)
+        best = yield from work_to_result(target.weights(self), self.advance, part)
+        yield from suffixes(behavior, target.weights(self), [best])
 
     @property
     def parts(self) -> int:
@@ -87,7 +88,7 @@ class PGD:
         """`every` steps for each part, `together` of them at once; at the end the best loss and text."""
 
         def start(part: Json, held: Held | None) -> Relaxed:
-            return Relaxed(self, Free.of(self, model, part["behavior"]), held)
+            return Relaxed(self, Free.of(self, model, part), held)
 
         return pieces(parts, start, self.step, self.every, self.together)
 

@@ -16,9 +16,9 @@ from withstand.attacks.gradient._candidates import top_tokens
 from withstand.attacks.gradient._soft import finite
 from withstand.core import Behavior, Flow, Json, Target, UpperBounds, WhiteBox, at_least, from_json
 from withstand.core.notice import tell_step
-from withstand.engine.engine import Engine, engine_of
+from withstand.engine.objective import Objective
 from withstand.engine.pieces import work_in_pieces
-from withstand.engine.text import Prompt, allowed, as_sent, make_prompt, survives
+from withstand.engine.text import Prompt, allowed, make_prompt, survives
 
 RANKED = 32
 """Times `candidates` tokens are read back as text, best score first, to find as many that survive."""
@@ -64,32 +64,36 @@ class UAT:
     def advance(self, model: WhiteBox, parts: Sequence[Json]) -> list[Json]:
         """`every` places for each part, `together` parts at once."""
         done: list[Json] = []
-        engine, tokenizer = engine_of(model, self.dtype), model.load(self.dtype).tokenizer
         for i in range(0, len(parts), self.together):
             triggers = [self.start(model, part) for part in parts[i : i + self.together]]
             for _ in range(self.every):
-                self.visit(engine, tokenizer, [trigger for trigger in triggers if not trigger.done(self.passes)])
-            done += [self.json(model, engine, tokenizer, trigger) for trigger in triggers]
+                self.visit([trigger for trigger in triggers if not trigger.done(self.passes)])
+            done += [self.json(trigger) for trigger in triggers]
         return done
 
     def start(self, model: WhiteBox, part: Json) -> "_Trigger":
         prompt, slot = make_prompt(model, from_json(Behavior, part["behavior"]), self.init, self.placement)
+        objective = Objective.of(model, self.dtype, asked=part.get("asked"))
         if state := part["state"]:
-            return _Trigger(prompt, state["slot"], state["lowest"], state["visited"], state["failures"])
-        return _Trigger(prompt, list(slot))
+            # what a guard said of the slot since: its loss is taken anew with its gradient
+            lowest = math.inf if objective.asked else state["lowest"]
+            return _Trigger(objective, prompt, state["slot"], lowest, state["visited"], state["failures"])
+        return _Trigger(objective, prompt, list(slot))
 
-    def visit(self, engine: Engine, tokenizer: Any, pack: Sequence["_Trigger"]) -> None:
+    def visit(self, pack: Sequence["_Trigger"]) -> None:
         """The next place of each trigger."""
-        stale = [trigger for trigger in pack if trigger.gradient is None]
-        gradients = engine.gradients([(trigger.prompt, trigger.slot) for trigger in stale]) if stale else []
+        if not pack:
+            return
+        objective, stale = pack[0].objective, [trigger for trigger in pack if trigger.gradient is None]
+        gradients = objective.gradients([(trigger.prompt, trigger.slot) for trigger in stale]) if stale else []
         for trigger, (gradient, loss) in zip(stale, gradients, strict=True):
-            trigger.gradient = engine.by_token(gradient)
-            trigger.loss = min(trigger.loss, finite(loss, f" at place {trigger.visited}"))
-        swaps = [self.swaps(tokenizer, trigger) for trigger in pack]
-        scored = (
-            engine.losses([(t.prompt, t.slot, slots) for t, slots in zip(pack, swaps, strict=True)]) if pack else []
-        )
-        for trigger, slots, losses in zip(pack, swaps, scored, strict=True):
+            trigger.gradient = objective.by_token(trigger.prompt, trigger.slot, gradient)
+            added = float(trigger.objective.penalties(trigger.prompt, [trigger.slot]))
+            trigger.loss = min(trigger.loss, finite(loss, f" at place {trigger.visited}") + added)
+        swaps = [self.swaps(objective.tokenizer, trigger) for trigger in pack]
+        scored = objective.losses([(t.prompt, t.slot, slots) for t, slots in zip(pack, swaps, strict=True)])
+        for trigger, slots, row in zip(pack, swaps, scored, strict=True):
+            losses = trigger.objective.settled([trigger.prompt], slots, row, below=trigger.loss)
             trigger.visited, trigger.failures = trigger.visited + 1, trigger.failures + 1
             if slots and float(losses.min()) < trigger.loss:
                 trigger.loss, trigger.slot = float(losses.min()), slots[int(losses.argmin())]
@@ -107,11 +111,11 @@ class UAT:
         well = survives(tokenizer, trigger.prompt, slots)
         return [swap for swap, survived in zip(slots, well, strict=True) if survived][: self.candidates]
 
-    def json(self, model: WhiteBox, engine: Engine, tokenizer: Any, trigger: "_Trigger") -> Json:
-        text, ids = as_sent(model, tokenizer, trigger.prompt, trigger.slot)
+    def json(self, trigger: "_Trigger") -> Json:
+        text, loss = trigger.objective.read(trigger.prompt, trigger.slot)
         return {
             "slot": trigger.slot, "lowest": trigger.loss, "visited": trigger.visited, "failures": trigger.failures,
-            "done": trigger.done(self.passes), "text": text, "loss": engine.loss_of(ids, trigger.prompt),
+            "done": trigger.done(self.passes), "text": text, "loss": loss,
         }  # fmt: skip
 
 
@@ -122,6 +126,7 @@ class _Trigger:
     `gradient`: of the slot by tokens, Float["slot vocabulary"]; None where it is not known.
     """
 
+    objective: Objective
     prompt: Prompt
     slot: list[int]
     loss: float = math.inf

@@ -30,10 +30,10 @@ from withstand.core import (
     rng,
     to_json,
     user,
-    work,
 )
 from withstand.core.prompts import OWN
 from withstand.engine.likelihood import target_losses
+from withstand.engine.terms import weighed
 from withstand.formats import originals
 
 
@@ -104,7 +104,6 @@ class AutoDAN:
                 f"behavior {behavior.id} has no target string whose loss could be read",
                 hint="give the suite a target_string column, or use an attack that needs no weights",
             )
-        model = target.weights(self)
         seeds = theirs(self.originals, self.names) or self.seeds or first()
         prefixes = enough(seeds, self.population, self.points, rng(self.seed, behavior.id, "first"))
         losses, words, lowest, stale = dict[str, float](), dict[str, float](), math.inf, 0
@@ -125,7 +124,8 @@ class AutoDAN:
             new = [prefix for prefix in dict.fromkeys(prefixes) if prefix not in losses]
             if new:  # twins and elites are not scored again
                 part = {"behavior": to_json(behavior), "prefixes": new}
-                losses |= zip(new, (yield from work(model, self.losses, part)), strict=True)
+                chats = [after(prefix, behavior) for prefix in new]
+                losses |= zip(new, (yield from weighed(target.weights(self), self.losses, part, chats)), strict=True)
             losses = {prefix: losses[prefix] for prefix in prefixes}
             best = min(losses, key=losses.__getitem__)
             yield TestCase(behavior.id, after(best, behavior), score=-losses[best])
@@ -138,8 +138,8 @@ class AutoDAN:
         return [self._losses(model, from_json(Behavior, part["behavior"]), part["prefixes"]) for part in parts]
 
     def _losses(self, model: WhiteBox, behavior: Behavior, prefixes: Sequence[str]) -> list[float]:
-        chats = [after(prefix, behavior) for prefix in prefixes]
-        losses = target_losses(model, chats, self.marker + behavior.target_string, self.dtype)
+        target = self.marker + behavior.target_string
+        losses = target_losses(model, [after(prefix, behavior) for prefix in prefixes], target, self.dtype)
         if not all(map(math.isfinite, losses)):
             raise WithstandError("a loss is not a number", hint="try dtype=float32")
         return losses

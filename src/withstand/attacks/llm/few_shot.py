@@ -31,10 +31,10 @@ from withstand.core import (
     from_json,
     to_json,
     user,
-    work,
 )
 from withstand.core.prompts import OWN, Prompts
 from withstand.core.refusal import refusal_in
+from withstand.engine.terms import weighed
 from withstand.formats import originals
 
 PROMPT = Prompts.single(text_of("few_shot.txt"), "behavior", "shots")
@@ -134,7 +134,7 @@ class FewShot:
             results = yield from tested(target, self.judge, behavior, chats)
             return [result.score for result in results], succeeded(results)
         part = {"chats": to_json(chats), "target": behavior.target_string}
-        losses = yield from work(target.weights(self), self.losses, part)
+        losses = yield from weighed(target.weights(self), self.losses, part, chats, self.shots)
         best = min(range(len(lines)), key=losses.__getitem__)
         yield TestCase(behavior.id, chats[best], score=-losses[best])
         return [-loss for loss in losses], False

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from withstand.core import Behavior, Flow, Json, SpecError, Target, UpperBounds, WhiteBox, at_least, from_json, rng
-from withstand.engine.engine import Engine, engine_of
+from withstand.engine.engine import Engine
+from withstand.engine.objective import Objective
 from withstand.engine.packed import Row
 from withstand.engine.pieces import work_in_pieces
-from withstand.engine.text import Prompt, allowed, as_sent, make_prompt, survives
+from withstand.engine.text import Prompt, allowed, make_prompt, survives
 
 HIGH = 1e9  # JSON knows no infinity
 RANKED = 8
@@ -59,10 +60,10 @@ class BEAST:
 
     def advance(self, model: WhiteBox, parts: Sequence[Json]) -> list[Json]:
         """`every` more tokens for each part."""
-        return [self._advance(model, from_json(Behavior, part["behavior"]), part["state"]) for part in parts]
+        return [self._advance(model, from_json(Behavior, part["behavior"]), part) for part in parts]
 
-    def _advance(self, model: WhiteBox, behavior: Behavior, state: Any) -> Json:
-        engine, loaded = engine_of(model, self.dtype), model.load(self.dtype)
+    def _advance(self, model: WhiteBox, behavior: Behavior, part: Any) -> Json:
+        objective, loaded = Objective.of(model, self.dtype, asked=part.get("asked")), model.load(self.dtype)
         prompt, _ = make_prompt(model, behavior, "!")  # a slot of any length may stand where this mark stands
         whole = len(prompt.head) + self.length + len(prompt.tail) + len(prompt.target)
         if loaded.window and whole > loaded.window:
@@ -70,15 +71,19 @@ class BEAST:
                 f"behavior {behavior.id} with suffix and target string has {whole} tokens, the window {loaded.window}",
                 hint="use a shorter length, or a model with a longer window",
             )
-        state = dict(state or {"step": 0, "beams": [[]], "best": [], "lowest": HIGH, "done": False})
+        state = dict(part["state"] or {"step": 0, "beams": [[]], "best": [], "lowest": HIGH, "done": False})
+        if state["best"] and objective.asked:  # the guard may block it
+            [again] = objective.losses([(prompt, state["best"], [state["best"]])])
+            state["lowest"] = float(again + objective.penalties(prompt, [state["best"]]))
         for _ in range(min(self.every, self.length - state["step"])):
-            grown = self.grown(engine, loaded.tokenizer, prompt, state["beams"], state["step"])
+            grown = self.grown(objective.engine, loaded.tokenizer, prompt, state["beams"], state["step"])
             candidates = [candidate for siblings in grown for candidate in siblings]
             if not candidates:
                 state["done"] = True
                 break
             # siblings differ in their last token alone: what comes before it is computed once
-            losses = torch.cat(engine.losses([(prompt, siblings[0], siblings) for siblings in grown if siblings]))
+            bare = objective.losses([(prompt, siblings[0], siblings) for siblings in grown if siblings])
+            losses = objective.settled([prompt], candidates, torch.cat(bare), min(self.beams, len(candidates)))
             kept = losses.argsort(stable=True)[: self.beams].tolist()
             state |= {"step": state["step"] + 1, "beams": [candidates[i] for i in kept]}
             if float(losses[kept[0]]) < state["lowest"]:
@@ -88,9 +93,9 @@ class BEAST:
                 f"behavior {behavior.id}: no suffix survives as text, or its loss is no number",
                 hint="try ascii_only=false, more expansions or dtype=float32",
             )
-        text, ids = as_sent(model, loaded.tokenizer, prompt, state["best"])
+        text, loss = objective.read(prompt, state["best"])
         done = state["done"] or state["step"] >= self.length
-        return state | {"done": done, "text": text, "loss": engine.loss_of(ids, prompt)}
+        return state | {"done": done, "text": text, "loss": loss}
 
     def grown(
         self, engine: Engine, tokenizer: Any, prompt: Prompt, beams: Sequence[list[int]], step: int
