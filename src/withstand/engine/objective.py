@@ -134,12 +134,13 @@ class Objective:
 
         Behind a randomized defense it is the mean over the draws `LAST`; over a few first where it may be not `below`.
         """
-        text, ids = as_sent(self.model, self.tokenizer, prompt, slot)
         if prompt.drawn:
+            text = prompt.chat(texts(self.tokenizer, prompt, [slot])[0])[0].text
             value = float(self.losses([(prompt, slot, [slot])], loss)[0]) if below < math.inf else -math.inf
             if value < below:
                 value = float(self.losses([(prompt, slot, [slot])], loss, drawn=LAST)[0])
         else:
+            text, ids = as_sent(self.model, self.tokenizer, prompt, slot)
             value = self.engine.loss_of(ids, prompt, loss)
         bare = Objective(self.model, self.engine, self.tokenizer, self.window, self.terms)
         return text, value + float(bare.penalties(prompt, [slot]))
