@@ -78,7 +78,7 @@ def test_pieces_of_one_step_give_the_same_trajectory(folders: list[str]) -> None
 
 def test_a_loss_that_is_not_a_number_is_said(folders: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     nan = torch.tensor(float("nan"))
-    monkeypatch.setattr(Engine, "losses", lambda _, work: [nan.expand(len(candidates)) for *_, candidates in work])
+    monkeypatch.setattr(Engine, "losses", lambda _, work, *given: [nan.expand(len(slots)) for *_, slots in work])
     with pytest.raises(WithstandError, match="nan") as caught:
         walk(GCGMulti(**SMALL), hf(folders[0]))
     assert "float32" in caught.value.hint
