@@ -88,12 +88,14 @@ class Times(Passing):
 
 @dataclass(frozen=True)
 class Weights:
-    """A term whose suspicion is a weighted count of the slot's tokens."""
+    """A term whose suspicion is a weighted count of the tokens that follow the behavior."""
 
     of: Any
+    tokenizer: Any
 
-    def suspicions(self, engine: Any, prompt: Prompt, slots: Sequence[Sequence[int]]) -> Any:
-        return torch.tensor([float(self.of[list(slot)].sum()) for slot in slots])
+    def suspicions(self, chats: Sequence[Chat]) -> list[float]:
+        rest = [chat[0].text.removeprefix(BEHAVIOR.text) for chat in chats]
+        return [float(self.of[ids].sum()) for ids in self.tokenizer(rest, add_special_tokens=False)["input_ids"]]
 
     def gradient(self, engine: Any, prompt: Prompt, slot: Sequence[int]) -> Any:
         return self.of.expand(len(slot), -1)
@@ -124,7 +126,7 @@ def test_loss_and_gradient_behind_a_defense_are_those_of_a_plain_pass_over_the_w
     loaded = model.load()
     table = loaded.model.get_input_embeddings().weight.detach()
     weight = torch.rand(len(table), generator=torch.Generator().manual_seed(0))
-    objective = replace(Objective.of(seen), terms=(Weights(weight),))
+    objective = replace(Objective.of(seen), terms=(Weights(weight, loaded.tokenizer),))
     rendered = model.render(REMINDER.wrap(model, user(f"{BEHAVIOR.text} ! a ! b")))
     whole = loaded.tokenizer(rendered, add_special_tokens=False)["input_ids"]
     assert [*prompt.head, *slot, *prompt.tail] == whole
@@ -144,7 +146,9 @@ def test_loss_and_gradient_behind_a_defense_are_those_of_a_plain_pass_over_the_w
     assert value == pytest.approx(bare, rel=1e-4)
     assert value + float(objective.penalties(prompt, [slot])) == pytest.approx(total, rel=1e-4)
     torch.testing.assert_close(objective.by_token(prompt, slot, gradient), by_hand, rtol=1e-4, atol=1e-5)
-    calm = replace(objective, terms=(Weights(weight / 100),))  # a text that passes costs and steers nothing
+    calm = replace(
+        objective, terms=(Weights(weight / 100, loaded.tokenizer),)
+    )  # a text that passes costs and steers nothing
     assert float(calm.penalties(prompt, [slot])) == 0
     assert torch.equal(calm.by_token(prompt, slot, gradient), objective.engine.by_token(gradient))
     text, loss = objective.read(prompt, slot)
@@ -163,23 +167,23 @@ def test_only_slots_that_may_win_are_shown_to_a_guard_and_the_winners_are_those_
     shown: list[int] = []
 
     class Counts(Weights):
-        def suspicions(self, engine: Any, prompt: Prompt, slots: Sequence[Sequence[int]]) -> Any:
-            shown.append(len(slots))
-            return super().suspicions(engine, prompt, slots)
+        def suspicions(self, chats: Sequence[Chat]) -> list[float]:
+            shown.append(len(chats))
+            return super().suspicions(chats)
 
-    prompt, _ = make_prompt(model, BEHAVIOR, "!")
+    (prompt, _), tokenizer = make_prompt(model, BEHAVIOR, "!"), model.load().tokenizer
     draw = torch.Generator().manual_seed(1)
     for count in (1, 3, 9):
         losses, slots = torch.rand(64, generator=draw) * 5, [[i] for i in range(64)]
         weight = torch.rand(98, generator=draw) * 2
-        objective = replace(Objective.of(model), terms=(Counts(weight),))
+        objective = replace(Objective.of(model), terms=(Counts(weight, tokenizer),))
         shown.clear()
         totals = objective.settled([prompt], slots, losses, count)
         assert sum(shown) < 64
         every = losses + objective.penalties(prompt, slots)
         torch.testing.assert_close(totals.topk(count, largest=False), every.topk(count, largest=False))
     assert objective.settled([prompt], slots, losses, below=-1.0).isinf().all()
-    hopeless = replace(objective, terms=(Weights(weight + 1),))  # all are blocked: the least suspicious wins
+    hopeless = replace(objective, terms=(Weights(weight + 1, tokenizer),))  # all are blocked: the least suspicious wins
     every = losses + hopeless.penalties(prompt, slots)
     assert int(hopeless.settled([prompt], slots, losses).argmin()) == int(every.argmin())
 

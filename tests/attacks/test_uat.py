@@ -58,7 +58,7 @@ def test_the_tokens_of_the_highest_score_by_hand(monkeypatch: pytest.MonkeyPatch
     allowed = np.ones(5, dtype=bool)
     monkeypatch.setattr(uat_module, "allowed", lambda *_: allowed)
     monkeypatch.setattr(uat_module, "survives", lambda _, __, slots: [slot[1] != 2 for slot in slots])
-    trigger = _Trigger(Prompt(BEHAVIOR, "suffix", (), (), (), "", ""), [0, 4], 1.0, visited=3, gradient=gradient)
+    trigger = _Trigger(None, Prompt(BEHAVIOR, "suffix", (), (), (), "", ""), [0, 4], 1.0, visited=3, gradient=gradient)
     attack = UAT(candidates=2)
     assert attack.swaps(None, trigger) == [[0, 3], [0, 1]]  # 4 is there already
     allowed[3] = False
@@ -131,7 +131,9 @@ def test_as_a_flow(model: HF) -> None:
 
 
 def test_a_loss_that_is_no_number_names_the_way_out(model: HF, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Engine, "gradients", lambda _, work: [(torch.zeros(PLACES, 32), float("nan")) for _ in work])
+    monkeypatch.setattr(
+        Engine, "gradients", lambda _, work, loss: [(torch.zeros(PLACES, 32), float("nan")) for _ in work]
+    )
     with pytest.raises(WithstandError) as caught:
         walk(UAT(**SMALL), model)
     assert "float32" in caught.value.hint

@@ -6,7 +6,7 @@ pytest.importorskip("torch")
 import torch
 
 import tiny
-from withstand.core import Behavior
+from withstand.core import Behavior, user
 from withstand.engine.engine import engine_of
 from withstand.engine.perplexity import PerplexityTerm, opening, text_nats, windows
 from withstand.engine.text import make_prompt
@@ -107,6 +107,6 @@ def test_the_gradient_by_tokens_is_that_of_a_plain_pass(model, with_bos, window,
         suspicion = 1 + (ratios - 1).clamp(min=0).sum()
         suspicion.backward()
 
-        assert term.suspicions(engine, prompt, [slot]).tolist() == pytest.approx([suspicion.item()], rel=1e-5)
+        assert term.suspicions([user(sent)]) == pytest.approx([suspicion.item()], rel=1e-5)
         torch.testing.assert_close(term.gradient(engine, prompt, slot), leaf.grad, rtol=1e-4, atol=1e-5)
     assert PerplexityTerm(reader, threshold, window, same=False).gradient(engine, prompt, slot) is None

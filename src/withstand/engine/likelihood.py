@@ -222,12 +222,12 @@ def target_losses(model: WhiteBox, chats: Sequence[Chat], target_string: str, dt
     """Mean nats per token of the target string as the answer to each chat (HarmBench, arXiv:2402.04249, section B.1).
 
     For attacks that search by loss and without gradients. Each chat is rendered whole, as it is sent; behind a
-    randomized defense the loss is the mean over draws, and what a scan in this process finds suspicious adds to it
+    randomized defense the loss is the mean over draws, and what its terms or scan find suspicious adds to it
     (`terms`). A chat that with its answer is longer than the model's window has the loss `BEYOND`. `dtype`: "" is the
     model's own. Raises `SpecError` for an empty target string, and where the window holds none of the chats.
     """
     from withstand.engine.engine import engine_of
-    from withstand.engine.terms import scanned
+    from withstand.engine.terms import penalties, terms_of
     from withstand.engine.text import readings, target_ids
 
     if not target_string:
@@ -249,7 +249,7 @@ def target_losses(model: WhiteBox, chats: Sequence[Chat], target_string: str, dt
             hint="use shorter texts, or a model with a longer window",
         )
     losses = np.array(whole_losses(engine, pairs, "ce", loaded.window)).reshape(len(chats), -1).mean(1)
-    return [loss + more for loss, more in zip(losses.tolist(), scanned(model, chats), strict=True)]
+    return [loss + more for loss, more in zip(losses.tolist(), penalties(terms_of(model), chats), strict=True)]
 
 
 def whole_losses(engine: "Engine", pairs: Sequence[Pair], loss: "Loss" = "ce", window: int = 0) -> list[float]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from withstand.core import WhiteBox
 from withstand.engine.engine import Engine, Loss, Slot, by_answer, engine_of, weighted
 from withstand.engine.likelihood import whole_losses
-from withstand.engine.terms import BATCH, Term, penalty, slope, terms_of
+from withstand.engine.terms import BATCH, Term, penalties, penalty, slope, terms_of
 from withstand.engine.text import DRAWS, FIRST_DRAW, Prompt, as_sent, readings, texts
 
 SURE = 16
@@ -77,13 +77,11 @@ class Objective:
 
     def penalties(self, prompt: Prompt, slots: Sequence[Slot]) -> Tensor:
         """What guards add to each slot's loss, Float[Tensor, "slots"] in nats; 0 where its text passes."""
-        added = torch.zeros(len(slots))
-        for term in self.terms:
-            added += torch.tensor([penalty(value) for value in term.suspicions(self.engine, prompt, slots).tolist()])
-        if self.asked:
-            sent = [prompt.chat(text)[0].text for text in texts(self.tokenizer, prompt, slots)]
-            added += torch.tensor([penalty(self.asked.get(text, 0.0)) for text in sent])
-        return added
+        if not (self.terms or self.asked):
+            return torch.zeros(len(slots))
+        chats = [prompt.chat(text) for text in texts(self.tokenizer, prompt, slots)]
+        added = penalties(self.terms, chats)
+        return torch.tensor([more + self.of_guard(chat[0].text) for more, chat in zip(added, chats, strict=True)])
 
     def settled(
         self, prompts: Sequence[Prompt], slots: Sequence[Slot], losses: Tensor, count: int = 1, below: float = math.inf
@@ -124,7 +122,7 @@ class Objective:
     def steered(self, prompts: Sequence[Prompt], slot: Slot, gradient: Tensor) -> Tensor:
         """A gradient by tokens, and that of what guards add to the slot in each of the prompts."""
         for prompt, term in product(prompts, self.terms):
-            rise = slope(float(term.suspicions(self.engine, prompt, [slot])[0]))
+            rise = slope(*term.suspicions([prompt.chat(text) for text in texts(self.tokenizer, prompt, [slot])]))
             if rise and (more := term.gradient(self.engine, prompt, slot)) is not None:
                 gradient = gradient + rise * more.to(gradient)
         return gradient

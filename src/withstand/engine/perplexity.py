@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from withstand.core import WhiteBox
+from withstand.core import Chat, WhiteBox
 from withstand.engine.likelihood import Pair, token_nats
 from withstand.engine.packed import Row, Trunk
 from withstand.engine.text import MARK, Prompt, texts
@@ -79,11 +79,9 @@ class PerplexityTerm:
     window: int
     same: bool
 
-    def suspicions(self, _engine: Any, prompt: Prompt, slots: Sequence[Sequence[int]]) -> Tensor:
-        """Of each slot, as the filter reads its text: written out and tokenized anew. Float[Tensor, "slots"]."""
-        tokenizer = self.model.load().tokenizer
-        sent = [prompt.chat(text)[0].text for text in texts(tokenizer, prompt, slots)]
-        return torch.tensor([self.suspicion(nats) for nats in text_nats(self.model, sent)])
+    def suspicions(self, chats: Sequence[Chat]) -> list[float]:
+        """Of each chat of one turn, whose text is tokenized anew."""
+        return [self.suspicion(nats) for nats in text_nats(self.model, [chat[0].text for chat in chats])]
 
     def suspicion(self, nats: Sequence[float]) -> float:
         """Of a text with these nats, 0 or more."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from withstand.core import Chat, Flow, Json, Model, WhiteBox, WithstandError, user, work
+from withstand.core import Chat, Flow, Json, Model, WithstandError, user, work
 from withstand.core.optional import optional
 from withstand.core.protocols import SeenThrough
-from withstand.engine.text import Prompt, texts
+from withstand.engine.text import Prompt
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,18 +31,15 @@ Guard: TypeAlias = Callable[[Sequence[Chat]], Flow[list[float]]]
 
 
 class Term(Protocol):
-    """How suspicious one part of a defense finds a text, 0 or more: it is blocked from 1 on (score over threshold).
+    """How suspicious one part of a defense finds a chat, 0 or more: it is blocked from 1 on (score over threshold)."""
 
-    `engine`: the `Engine` of the model that the attack works on. What the user sends for a slot is
-    `prompt.chat(texts(tokenizer, prompt, [slot])[0])`.
-    """
-
-    def suspicions(self, engine: Any, prompt: Prompt, slots: Sequence[Sequence[int]]) -> "Tensor":
-        """Of each slot's text, Float[Tensor, "slots"]."""
+    def suspicions(self, chats: Sequence[Chat]) -> Sequence[float]:
+        """Of each chat, as a user sends it."""
 
     def gradient(self, engine: Any, prompt: Prompt, slot: Sequence[int]) -> "Tensor | None":
-        """Of the slot's suspicion by its one-hot tokens, Float[Tensor, "slot vocabulary"]; None where there is none, so
-        that the term ranks candidates alone. By tokens, since one may also be what is predicted."""
+        """Of the suspicion of the text with this slot by the slot's one-hot tokens, Float[Tensor, "slot vocabulary"];
+        None where there is none, so that the term ranks candidates alone. By tokens, since one may also be what is
+        predicted. `engine`: the `Engine` of the model that the attack works on."""
 
 
 def penalty(suspicion: float) -> float:
@@ -64,17 +61,10 @@ def slope(suspicion: float) -> float:
 class Scanned:
     """The term of a defense that scans prompts in this process."""
 
-    model: WhiteBox
-    scan: Callable[[Sequence[Chat]], list[float]]
+    suspicions: Callable[[Sequence[Chat]], Sequence[float]]
 
-    def suspicions(self, engine: Any, prompt: Prompt, slots: Sequence[Sequence[int]]) -> "Tensor":
-        import torch
-
-        chats = [prompt.chat(text) for text in texts(self.model.load().tokenizer, prompt, slots)]
-        return torch.tensor(self.scan(chats))
-
-    def gradient(self, engine: Any, prompt: Prompt, slot: Sequence[int]) -> "Tensor | None":
-        return None
+    def gradient(self, engine: Any, prompt: Prompt, slot: Sequence[int]) -> None:
+        """It has none."""
 
 
 def terms_of(model: Model) -> tuple[Term, ...]:
@@ -82,19 +72,20 @@ def terms_of(model: Model) -> tuple[Term, ...]:
     if not isinstance(model, SeenThrough):
         return ()
     own, scan = optional(model.defense, "terms"), optional(model.defense, "scan")
-    return tuple(own(model.model) if own else ()) or ((Scanned(model.model, scan),) if scan else ())
+    return tuple(own(model.model) if own else ()) or ((Scanned(scan),) if scan else ())
 
 
-def scanned(model: WhiteBox, chats: Sequence[Chat]) -> list[float]:
-    """Nats that the scan of the defense in front of a model adds to each chat; 0 without one."""
-    scan = optional(model.defense, "scan") if isinstance(model, SeenThrough) else None
-    return [penalty(suspicion) for suspicion in scan(chats)] if scan else [0.0] * len(chats)
+def penalties(terms: Sequence[Term], chats: Sequence[Chat]) -> list[float]:
+    """Nats that terms add to each chat."""
+    added = [0.0] * len(chats)
+    for term in terms if chats else ():
+        added = [total + penalty(value) for total, value in zip(added, term.suspicions(chats), strict=True)]
+    return added
 
 
-def guard_of(model: Model, terms: bool = True) -> Guard | None:
-    """How to ask the guard in front of a model, where that is the only way to know what it says. `terms`: whether the
-    search has a slot of tokens, so that terms say it too."""
-    if not isinstance(model, SeenThrough) or optional(model.defense, "scan") or (terms and terms_of(model)):
+def guard_of(model: Model) -> Guard | None:
+    """How to ask the guard in front of a model, where that is the only way to know what it says."""
+    if not isinstance(model, SeenThrough) or terms_of(model):
         return None
     flow = optional(model.defense, "suspicion")
     return partial(flow, model.model) if flow else None
@@ -128,4 +119,4 @@ def weighed(
 ) -> Flow[list[float]]:
     """Work that gives the losses of chats, and what their guard adds to the lowest `count`."""
     losses = yield from work(model, do, part)
-    return (yield from guarded(guard_of(model, terms=False), losses, chats, {}, count))
+    return (yield from guarded(guard_of(model), losses, chats, {}, count))
