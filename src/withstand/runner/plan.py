@@ -203,9 +203,9 @@ def make_plan(spec: RunSpec, transfers: Sequence[TransferredCases] = (), offline
             cells.append(_asked_directly(len(cells), questions, suites[questions], aim, spec, utility=True))
     parts = dict.fromkeys(part for cell in cells for part in find.parts(components(cell)))
     models = tuple(part for part in parts if hasattr(part, "generate"))
-    for part in parts:
-        check_offline(optional(part, "hosts") if offline else ())
-        optional(part, "check")()
+    check_offline([host for part in parts for host in optional(part, "hosts")] if offline else ())
+    for check in filter(callable, (optional(part, "check") for part in parts)):  # no field, as that of `gbda`
+        check()
     budget = Budget(**spec.budget.model_dump())
     warnings = (
         *_warnings(cells, spec),
