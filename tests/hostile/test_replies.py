@@ -8,10 +8,10 @@ import json
 import pytest
 
 from withstand.core import Completion
+from withstand.core.asking import yes_or_no
 from withstand.judges import _replies
 from withstand.judges._guard_forms import verdict_in
 from withstand.judges._replies import parts_in
-from withstand.judges.llm import yes_or_no
 from withstand.judges.rating import rating_in
 from withstand.registry import find
 

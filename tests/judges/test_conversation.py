@@ -23,8 +23,8 @@ from withstand.core import (
     trajectory,
     user,
 )
+from withstand.core.asking import code_for
 from withstand.judges._conversation import worst
-from withstand.judges._replies import code_for
 from withstand.judges.contains import Contains
 from withstand.judges.embedding import Embedding
 from withstand.judges.guard import Guard
@@ -148,7 +148,7 @@ def test_an_answer_cannot_end_itself(play: Play, judge: Any) -> None:
 
 def test_a_code_that_the_material_holds_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     codes = iter(["aaaaaaaa", "BBBBbbbb".lower(), "cccccccc"])
-    monkeypatch.setattr("withstand.judges._replies.digest", lambda _: next(codes))
+    monkeypatch.setattr("withstand.core.asking.digest", lambda _: next(codes))
     assert code_for(["x aaaaaaaa", "BBBBBBBB"]) == "cccccccc"
 
 

@@ -1,9 +1,10 @@
 """What an answer cost behind a defense: of all the asks that it took, so that a report's costs are right."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
-from withstand.core import Chat, Completion, GuardCheck
+from withstand.core import Ask, Chat, Completion, Flow, GuardCheck, Work
 from withstand.core.records import known_sum
 
 SUMMED = ("prompt_tokens", "answer_tokens", "reasoning_tokens", "cost", "seconds")
@@ -27,3 +28,18 @@ def blocked(chat: Chat, checks: tuple[GuardCheck, ...], used: Iterable[Completio
     text: what is said in the place of the answer.
     """
     return summed(Completion(chat, text, finish="filtered", flops=0.0, checks=checks), used)
+
+
+def noted(used: list[Completion]) -> Callable[[Any], Flow[Any]]:
+    """A handler for `intercept` that adds to `used` what the asks and the work of an inner flow, such as a judge's,
+    cost."""
+
+    def handle(item: Any) -> Flow[Any]:
+        given = yield item
+        if isinstance(item, Ask):
+            used.extend(given)
+        elif isinstance(item, Work):
+            used.append(Completion((), "", seconds=given.seconds, flops=given.flops))
+        return given
+
+    return handle

@@ -12,7 +12,6 @@ from math import nextafter
 from typing import Any, ClassVar, Literal
 
 from withstand.core import (
-    Ask,
     Chat,
     Completion,
     Flow,
@@ -23,7 +22,6 @@ from withstand.core import (
     Sampling,
     SpecError,
     Verdict,
-    Work,
     ask,
     intercept,
 )
@@ -32,7 +30,7 @@ from withstand.core.guarding import judged_answer, judged_prompts
 from withstand.core.optional import optional
 from withstand.core.records import nothing_to_judge
 from withstand.defenses._blocked import Failed, Fails, check_fails, could_not_say, tried
-from withstand.defenses._sums import blocked, summed
+from withstand.defenses._sums import blocked, noted, summed
 
 MIDDLE = 0.5
 """The threshold that a judge's score is taken to have where neither the guard nor the judge names one."""
@@ -215,7 +213,7 @@ class Guard:
         """The check of a prompt or an answer, none where this guard does not read it. used: takes what it cost."""
         if what not in READS[self.reads]:
             return ()
-        return ((yield from intercept(self._checked(what, completion), _noted(used))),)
+        return ((yield from intercept(self._checked(what, completion), noted(used))),)
 
     def _checked(self, what: str, completion: Completion, fails: Literal["", "closed"] = "") -> Flow[GuardCheck]:
         """What the cascade says of a prompt (a completion without text) or an answer. fails: in place of its own."""
@@ -253,17 +251,3 @@ class Guard:
 
 def _listed(judge: Judge, answer: Completion) -> Flow[list[Verdict]]:
     return [(yield from judged_answer(judge, answer))]
-
-
-def _noted(used: list[Completion]) -> Any:
-    """A handler that keeps what the judges' asks and work cost."""
-
-    def handle(item: Any) -> Flow[Any]:
-        given = yield item
-        if isinstance(item, Ask):
-            used.extend(given)
-        elif isinstance(item, Work):
-            used.append(Completion((), "", seconds=given.seconds, flops=given.flops))
-        return given
-
-    return handle

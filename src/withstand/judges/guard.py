@@ -29,10 +29,10 @@ from withstand.core import (
     at_least,
     user,
 )
+from withstand.core.asking import code_for
 from withstand.core.errors import FatalAskError
 from withstand.judges._conversation import ConversationJudge, Reading
 from withstand.judges._guard_forms import KNOWN, verdict_in
-from withstand.judges._replies import code_for
 
 
 @dataclass(frozen=True, slots=True)

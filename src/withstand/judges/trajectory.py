@@ -23,7 +23,8 @@ from withstand.core import (
     trajectory,
     user,
 )
-from withstand.judges._replies import code_for, joined
+from withstand.core.asking import code_for
+from withstand.judges._replies import joined
 
 HEAD = "[A conversation with the assistant. Judge what the assistant says in it. Each turn's mark carries the code {}.]"
 GIVEN = "ASSISTANT, in words that were put into its mouth"
