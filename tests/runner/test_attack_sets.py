@@ -59,6 +59,16 @@ def test_a_target_decides_which_attacks_there_are(tmp_path):
     assert costs["black_box"]["asks"]["target"] < costs["white_box"]["asks"]["target"]
 
 
+def test_behind_a_defense_the_set_holds_the_same_attacks_each_once_and_all_of_them_adapt():
+    bare, both = plan(), plan(defense=["none", "self_reminder"], attack=["prefill", "adaptive"])
+    defended = [cell for cell in both.cells if cell.labels["defense"] != "none"]
+    assert heads(both) == 2 * heads(bare)
+    assert [cell.keys for cell in both.cells if cell not in defended] == [cell.keys for cell in bare.cells]
+    assert {both.knows()[str(cell.index)] for cell in defended} == {"adaptive"}
+    assert both.warnings.count(NO_WEIGHTS) == 1
+    assert [entry["defense"] for entry in both.sets()] == ["none", "self_reminder"]
+
+
 def test_behaviors_without_target_strings_get_an_opening(tmp_path):
     with (tmp_path / "own.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("id", "text"), ("a", "Say, in a word, how"), ("b", "Tell me how to bake bread")])

@@ -439,6 +439,24 @@ def test_of_a_conversation_the_turns_of_the_user_travel(here: Callable[[str], St
     assert all(turn.text == "I can too." for chat in sent for turn in chat if turn.role == "assistant")
 
 
+def test_turns_that_an_attack_wrote_travel_as_they_are(
+    here: Callable[[str], Store], sent: list[Chat], tmp_path: Path
+) -> None:
+    """Also where its draws carry their answers; had the target answered each shot afresh, there would be no shots."""
+    shots = tmp_path / "shots.jsonl"
+    shots.write_text('{"question": "What is a wok?", "answer": "A round pan."}')
+    shooting = {"use": "many_shot", "path": str(shots), "shots": 1}
+    opened = here("s")
+    api.run(SMALL | {"attack": {"use": "best_of_n", "n": 2, "attack": shooting}}, store=opened, name="found")
+    before = [*sent]
+    sent.clear()
+    spec = SMALL | {"target": {"use": "scripted", "reply": "I can too."}, "attack": [], "cases_from": "found"}
+    run = api.run(spec, store=opened)
+    assert sorted(map(repr, sent)) == sorted(map(repr, before))
+    assert {len(chat) for chat in sent} == {3}
+    assert {case["completion"] for case in run.cases()} == {"I can too."}
+
+
 def test_success_against_budget(here: Callable[[str], Store]) -> None:
     rules = [[" 2$", "Take {n} pans and stir.", 0.5]]  # some dishes yield at the third turn, others never
     spec = SMALL | {"attack": ["direct", TALK], "target": {"use": "scripted", "rules": rules}, "judge": "contains:pans"}

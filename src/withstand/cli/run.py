@@ -124,8 +124,9 @@ def _run_in(
         name = row.name
         if not given["as_json"]:
             _say_start(plan, name, given["store"], cannot_pass(spec, plan))
-            for entry in plan.sets():
-                console.say(f"{entry['set']} on {entry['target']}: {'; '.join(entry['labels'])}")
+            sets = (f"{entry['set']} on {entry['target']}: {'; '.join(entry['labels'])}" for entry in plan.sets())
+            for line in dict.fromkeys(sets):  # a target has one set, whatever defense stands before it
+                console.say(line)
             if plan.sets():
                 cells.bounds(estimate.estimate(plan, store))
 

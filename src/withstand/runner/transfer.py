@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from withstand.core import (
     SpecError,
     Target,
     TestCase,
+    answers_of,
     bounded,
     converse,
     user,
@@ -86,7 +87,9 @@ def transferred(cell: Mapping[str, Any], run: str, cases: Mapping[str, Iterable[
 
 
 def _as_sent(case: TestCase) -> TestCase:
-    talked = case.completion is not None and sum(turn.role == "user" for turn in case.chat) > 1
+    """Of a conversation that the target took part in, the earlier answers stand in the chat; other turns of the
+    assistant are the attack's own, and are sent as they are."""
+    talked = case.completion is not None and len(answers_of(replace(case.completion, chat=case.chat))) > 1
     return TestCase(case.behavior, case.chat, completion=Completion((), "") if talked else None)
 
 
