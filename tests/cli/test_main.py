@@ -61,7 +61,7 @@ def test_a_run_and_its_reports(withstand, tmp_path):
     stages = withstand("status", "--json").json["stages"]
     assert [(stage["wanted"], stage["done"], stage["failed"]) for stage in stages] == [(8, 8, 0)] * 3
     listed = withstand("runs", "--json").json
-    assert [(run["cells"], run["verdicts"]) for run in listed] == [(6, "24 of 24"), (2, "8 of 8")]
+    assert [(run["cells"], run["verdicts"]) for run in listed] == [(6, "36 of 36"), (2, "8 of 8")]
     assert "6" in withstand("runs").out
 
     first = listed[0]["run"]
