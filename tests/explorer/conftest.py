@@ -17,11 +17,22 @@ pytest.importorskip("uvicorn")
 from explorer_web import SPEC, client
 
 
+BYPASSES = "withstand.defenses.self_reminder.SelfReminder.bypasses"
+
+
+@pytest.fixture(autouse=True)
+def plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The defense of these stores has no bypasses, so that a defended cell has as many cases as one that is not."""
+    monkeypatch.setattr(BYPASSES, ())
+
+
 @pytest.fixture(scope="session")
 def kitchen_store(tmp_path_factory: Any) -> Path:
     """The store, to copy."""
     path = tmp_path_factory.mktemp("made") / "s.db"
-    withstand.run(SPEC, store=path, name="kitchen")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BYPASSES, ())
+        withstand.run(SPEC, store=path, name="kitchen")
     return path
 
 

@@ -775,7 +775,7 @@ def test_over_refusal_stands_beside_the_attacks_of_its_own_defense(here: Callabl
         ("self_reminder", False, 1.0),
         ("self_reminder", True, 1.0),
     ]
-    assert any(warning.startswith("self_reminder faced static attacks only") for warning in run.summary["warnings"])
+    assert not any("static attacks only" in warning for warning in run.summary["warnings"])  # one knows its bypasses
 
 
 def test_provenance_names_who_wrote(here: Callable[[str], Store], tmp_path: Path) -> None:
