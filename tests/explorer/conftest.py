@@ -16,7 +16,6 @@ pytest.importorskip("uvicorn")
 
 from explorer_web import SPEC, client
 
-
 BYPASSES = "withstand.defenses.self_reminder.SelfReminder.bypasses"
 
 
