@@ -1,11 +1,17 @@
 """What defenses gain, from runs of a planted one: it stops what is sent again, and falls to an attack that knows it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from withstand import api
 from withstand.report.write import render
+from withstand.results.decide import decide, of_spec
+from withstand.results.limits import Limits
+from withstand.runner.begin import planned
+from withstand.runner.gating import cannot_pass
+from withstand.runner.spec import run_spec
 
 PLEADS, WALL = "withstand_toys:Pleads", "withstand_toys:Wall"
 
@@ -55,6 +61,28 @@ def test_what_only_static_attacks_met_is_called_so(ran):
     with run.store.engine.begin() as connection:  # a run of before what attacks know was kept
         connection.exec_driver_sql("UPDATE run SET plan = replace(plan, '\"knows\"', '\"knew\"')")
     assert api.load("r", run.store).result.defenses[0].knows == "static only"
+
+
+def test_a_gate_passes_no_defense_that_static_attacks_alone_met(ran, withstand, tmp_path):
+    ran("bare", {})
+    static = {"attack": [], "defense": [WALL], "cases_from": "bare"}
+    run = ran("r", static | {"gate": {"max_asr": 0.5}})
+    said = [*cannot_pass(spec := run_spec(run.row.spec), planned(spec, run.store))]
+    assert any(f"behind {WALL}: no attack of the run knows the defense" in text for text in said)
+    limits = Limits(asr=0.5, broken=0, worse=0.1)
+    for line in decide(run.store, run.row, limits, "bare").lines:
+        assert (line.verdict, line.firm) == ("UNDECIDED", True), line.gate
+        assert line.why.startswith(f"static only: no attack of the run knows {WALL}")
+    allowed = decide(run.store, run.row, replace(limits, allow_static=True), "bare")
+    assert allowed.overall == "PASS"
+    assert any("may pass by static attacks alone" in note for note in allowed.notes)
+    args = ("gate", "r", "--max-asr", "0.5", "--undecided", "pass", "--store", str(tmp_path / "s.db"))
+    assert withstand(*args).code == 3
+    assert withstand(*args, "--allow-static").code == 0
+    in_spec = ran("r", static | {"gate": {"max_asr": 0.5, "allow_static": True}})
+    assert of_spec(in_spec.store, in_spec.row).overall == "PASS"
+    falls = ran("f", {"defense": [WALL], "cases_from": "bare"})
+    assert decide(falls.store, falls.row, Limits(asr=0.5)).overall == "FAIL", "the adaptive cells decide"
 
 
 def test_both_sides_in_one_run_and_attacks_without_an_adaptive_form(ran):

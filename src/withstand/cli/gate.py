@@ -41,6 +41,8 @@ LIMITS = options(
     click.option("--by", type=click.Choice(["policy"]), default=None,
                  help="Hold --max-asr and --max-worse for each category of --policy too."),
     click.option("--policy", metavar="FILE", help="The policy (default: that of [gate.policy] in the run's spec)."),
+    click.option("--allow-static", is_flag=True, default=None,
+                 help="Let a defended target pass though no attack of the run knew its defense."),
     click.option("--undecided", type=click.Choice(["pass", "fail"]), default=None,
                  help="Count an undecided cell as this (default: exit code 3)."),
 )  # fmt: skip

@@ -162,6 +162,16 @@ def static_only(cells: Iterable[Graded]) -> bool:
     return bool(harmful) and all(cell.knows != "adaptive" for cell in harmful)
 
 
+def flattered(cells: Iterable[Graded]) -> dict[tuple[str, str], str]:
+    """(target, defense) of those that static attacks alone met on a suite -> why that passes no gate."""
+    return {
+        (group[0].target, group[0].defense): f"static only: no attack of the run knows {group[0].defense}, so that its "
+        "rate flatters the defense. Run one that does, or --allow-static"
+        for group in by_target(cells)
+        if static_only(group)
+    }
+
+
 def graded(store: Store, run: RunRow) -> list[Graded]:
     """The cells of a run, in the plan's order. What is wanted and has no row is an error, as in `summarize`.
 

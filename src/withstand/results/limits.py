@@ -25,6 +25,7 @@ class Limits:
     changed: the flags by which the run measured otherwise than the spec file of the limits.
     instead: flags that stand in place of limits of the run's spec, in words.
     categories: of a policy, each with its own highest rate.   every: `asr` and `worse` also hold for each category.
+    allow_static: a defended target may pass though no attack knew its defense.
     """
 
     asr: float | None = None
@@ -42,6 +43,7 @@ class Limits:
     attacks_on: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
     categories: tuple[tuple[str, float], ...] = ()
     every: bool = False
+    allow_static: bool = False
 
     def pinned(self, suite: str, target: str) -> tuple[str, ...]:
         """Labels of the attacks that must have been run on a target; none: any set. What no pin is about never fits."""
@@ -145,6 +147,7 @@ def limits_of(table: Mapping[str, Any], flags: Mapping[str, Any]) -> Limits:
     return Limits(
         **given, pooled=pooled, attacks=attacks, changed=changed, attacks_on=on, instead=instead,
         categories=tuple(categories.items()), every=flags.get("by") == "policy",
+        allow_static=bool(flags.get("allow_static") or table.get("allow_static")),
     )  # fmt: skip
 
 

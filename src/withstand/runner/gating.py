@@ -9,6 +9,7 @@ import numpy as np
 from withstand.core import Json
 from withstand.core.text import count, percent
 from withstand.registry import find, sets
+from withstand.runner.adaptive import knowledge
 from withstand.runner.attack_sets import attacks_of, plain
 from withstand.runner.plan import Plan
 from withstand.runner.spec import RunSpec
@@ -56,6 +57,8 @@ def cannot_pass(spec: RunSpec, plan: Plan) -> Iterator[str]:
     """
     if spec.gate is None:
         return
+    if not spec.gate.allow_static:
+        yield from _static_only(plan)
     held = spec.gate.min_held
     asr = None if spec.gate.pooled else spec.gate.max_asr
     if held is not None:
@@ -98,6 +101,20 @@ def _by_its_looks(spec: RunSpec, attacks: int) -> bool:
     if statistic in ("mean", "all_of_k"):
         return statistic == "mean"
     return spec.samples == 1 and attacks == 1 if statistic == "any_attack" else k == 1 or spec.samples == 1
+
+
+def _static_only(plan: Plan) -> Iterator[str]:
+    """A warning for each defended target that no attack of the plan knows the defense of: it cannot pass."""
+    knows: dict[tuple[str, str], set[str]] = {}
+    for cell in plan.cells:
+        if kind := "" if cell.benign else knowledge(cell.attack, cell.target.defense):
+            knows.setdefault((cell.labels["target"], cell.labels["defense"]), set()).add(kind)
+    for (target, defense), kinds in knows.items():
+        if "adaptive" not in kinds:
+            yield (
+                f"the gate cannot pass {target} behind {defense}: no attack of the run knows the defense. Add one that "
+                "searches against it, or allow_static"
+            )
 
 
 def _too_few(plan: Plan, name: str, limit: float, uppers: Mapping[int, Upper]) -> Iterator[str]:

@@ -67,6 +67,7 @@ class GateSpec(_Table):
 
     `attacks` None: those of the spec. `baseline`: a file or a run. `undecided` None: exit code 3. `changed`: flags by
     which a run measured otherwise than its spec file says; such a run cannot pass. `policy`: limits of its categories.
+    `allow_static`: a defended target may pass though no attack knew its defense.
     """
 
     max_asr: Share | None = None
@@ -83,6 +84,7 @@ class GateSpec(_Table):
     undecided: Literal["pass", "fail"] | None = None
     changed: list[str] | None = None
     policy: PolicyGateSpec | None = None
+    allow_static: bool | None = None
 
 
 class RunSpec(_Table):
