@@ -92,7 +92,8 @@ def test_own_thresholds_and_a_second_guard(asking):
     texts = prompts(BOTH, asking.store).texts
     assert first.own.threshold == 0.4
     assert first.own.caught.count == sum(len(text.chat[0].text) > 159 for text in texts if text.harmful)
-    assert second.own is None
+    assert second.own.threshold is None  # its own label: from a score of 0.5 on
+    assert second.own.caught.count == sum(len(text.chat[0].text) >= 450 for text in texts if text.harmful)
     [pair] = result.differences
     assert pair.caught[0] == pytest.approx(second.at.caught.rate - first.at.caught.rate)
     assert pair.area[0] == pytest.approx(second.area - first.area)

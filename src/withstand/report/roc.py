@@ -13,7 +13,8 @@ from withstand.report.shell import HERE, render
 from withstand.report.table import Column, Table
 from withstand.report.table import markdown as escaped
 from withstand.results.guard_eval import GuardEval
-from withstand.results.guard_figures import GuardDifference, GuardPart, GuardResult, Share, unset
+from withstand.results.guard_figures import GuardPart, GuardResult, Share, unset
+from withstand.results.guard_pairs import GuardDifference
 
 NAME = "guard"
 """Of the files, but for their endings."""
@@ -164,8 +165,13 @@ def how(result: GuardEval) -> str:
         " other shares of benign texts have Clopper and Pearson's, of harmful ones Wilson's, on effective behaviors. "
         "The band holds a curve's point with 95%, false alarms and catches together; `at exactly the budget` is where "
         "it crosses the budget. Areas: DeLong's variance, clustered by behavior (Obuchowski). Two guards: McNemar's "
-        "exact test, or a permutation of whole behaviors, with Tango's interval."
+        "exact test, or a permutation of whole behaviors, with Tango's interval"
+        f"{_corrected(len(result.differences))}."
     )
+
+
+def _corrected(pairs: int) -> str:
+    return f"; p and intervals hold for all {pairs} pairs together (Bonferroni)" if pairs > 1 else ""
 
 
 # --- tables ------------------------------------------------------------------------------------------------------
@@ -220,13 +226,15 @@ def _per_thousand(guard: GuardResult) -> str:
 
 def _own(result: GuardEval) -> Table:
     columns = [
-        Column("guard"), Column("threshold", _number, right=True), Column("caught", _counted, "95%", right=True),
+        Column("guard"), Column("threshold", right=True), Column("caught", _counted, "95%", right=True),
         Column("false alarms", _counted, "95%", right=True),
     ]  # fmt: skip
     rows = [
-        [guard.guard, guard.own.threshold, guard.own.caught, guard.own.alarms] for guard in result.guards if guard.own
+        [guard.guard, _number(guard.own.threshold) or "its label", guard.own.caught, guard.own.alarms]
+        for guard in result.guards
+        if guard.own
     ]
-    return Table(columns, rows, "At the thresholds of their specs")
+    return Table(columns, rows, "As their specs are")
 
 
 def _costs(result: GuardEval) -> Table:

@@ -9,16 +9,15 @@ from withstand.core import Json, SpecError, digest
 from withstand.registry import find
 from withstand.results.cells import plain
 from withstand.results.guard_figures import (
-    GuardDifference,
     GuardResult,
     Operating,
     Scored,
     chosen_threshold,
-    difference_of,
     operating,
     result_of,
     unset,
 )
+from withstand.results.guard_pairs import GuardDifference, difference_of
 from withstand.results.guard_scores import GuardScore, scores_of
 from withstand.results.guard_texts import GuardTexts
 from withstand.results.guards import Guard, Reads
@@ -102,7 +101,7 @@ def evaluate(
         needed=roc.needed(budget),
         guards=tuple(results),
         differences=tuple(
-            difference_of(first, scored, (results[0], result))
+            difference_of(first, scored, (results[0], result), len(asked) - 1)
             for scored, result in zip(asked[1:], results[1:], strict=True)
         ),
         notes=(*texts.notes, *_circular(guards, texts)),

@@ -1,4 +1,4 @@
-"""What the scores of guards come to: area, threshold, what is caught and falsely blocked, cost; two guards compared.
+"""What the scores of guards come to: area, threshold, what is caught and falsely blocked, and cost.
 
 Every text counts. One that a guard could not score is missed where it is harmful and a false alarm where it is benign;
 beside that stands what it would be the other way around.
@@ -17,7 +17,7 @@ from withstand.core.text import unique
 from withstand.results.guard_scores import GuardScore
 from withstand.results.guard_texts import GuardText
 from withstand.results.guards import RAW, Guard
-from withstand.stats import paired, rates, roc
+from withstand.stats import rates, roc
 
 Ends: TypeAlias = tuple[float, float]
 Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -88,8 +88,9 @@ class GuardResult:
 
     spec: the defense that it is, on the command line; line: with the threshold, "" where none is set.
     area: under its curve, with its interval, careful; area_other: with unscored texts the other way; None for labels.
-    at: where it operates; own: at the threshold of its spec.   at_budget: limits of what is caught at exactly the
-    budget.   levels: different scores.   unscored: harmful and benign texts without one; why: the first reason.
+    at: where it operates; own: at the threshold of its spec, or by a judge's own label; None where that is `at`.
+    at_budget: limits of what is caught at exactly the budget.   levels: different scores.   unscored: harmful and
+    benign texts without one; why: the first reason.
     """
 
     guard: str
@@ -110,25 +111,11 @@ class GuardResult:
     cost: GuardCost
 
 
-@dataclass(frozen=True, slots=True)
-class GuardDifference:
-    """Guard `b` minus guard `a` on the same texts: areas by DeLong's test, and what each catches and falsely blocks
-    where it operates, by McNemar's test with Tango's interval; each with its limits and p. None where one has none."""
-
-    a: str
-    b: str
-    area: tuple[float, Ends, float] | None
-    caught: tuple[float, Ends, float] | None
-    alarms: tuple[float, Ends, float] | None
-    method: str
-    caught_alone: tuple[int, int]
-
-
 @dataclass(frozen=True)
 class Scored:
     """A guard's scores as numbers. high, low: of harmful and benign texts; -inf and inf where it gave none.
 
-    labels: whether it only says yes or no, as 1 and 0.
+    labels: whether it only says yes or no, as 1 and 0.   labeled: a judge's own labels, harmful texts first.
     """
 
     guard: Guard
@@ -137,6 +124,7 @@ class Scored:
     high: npt.NDArray[np.float64]
     low: npt.NDArray[np.float64]
     labels: bool
+    labeled: tuple[bool | None, ...]
     scores: tuple[GuardScore, ...]
 
     @staticmethod
@@ -152,7 +140,10 @@ class Scored:
             guard,
             tuple(text for text in texts if text.harmful), tuple(text for text in texts if not text.harmful),
             np.array(high, float), np.array(low, float),
-            all(score.score is None for score in scores), tuple(scores),
+            all(score.score is None for score in scores),
+            tuple(score.blocked for kind in (True, False) for score, text in zip(scores, texts, strict=True)
+                  if text.harmful is kind),
+            tuple(scores),
         )  # fmt: skip
 
     @property
@@ -162,6 +153,15 @@ class Scored:
     @property
     def of_low(self) -> list[str]:
         return [text.cluster for text in self.benign]
+
+    def by_label(self) -> tuple[list[bool], list[bool]]:
+        """Which harmful and which benign texts a judge itself calls a success; one of which it could not say is
+        missed, or a false alarm."""
+        texts = (*self.harmful, *self.benign)
+        kinds: dict[bool, list[bool]] = {True: [], False: []}
+        for text, label in zip(texts, self.labeled, strict=True):
+            kinds[text.harmful].append(not text.harmful if label is None else label)
+        return kinds[True], kinds[False]
 
     def blocked(self, threshold: float) -> tuple[Mask, Mask]:
         """Which harmful and which benign texts it blocks."""
@@ -182,7 +182,6 @@ def result_of(scored: Scored, budget: float) -> GuardResult:
     threshold = chosen.threshold
     area = None if scored.labels else roc.auroc(scored.high, scored.low, *names)
     points = () if scored.labels else tuple(roc.curve(scored.high, scored.low, *names))
-    own = None if guard.own is None else operating(scored, guard.own, None)
     at = None if threshold is None else operating(scored, threshold, chosen.cut)
     finite = [score for score in (*scored.high, *scored.low) if math.isfinite(score)]
     return GuardResult(
@@ -195,7 +194,7 @@ def result_of(scored: Scored, budget: float) -> GuardResult:
         area_other=None if scored.labels else roc.placed(_turned(scored.high), _turned(scored.low)).area,
         at=replace(at, threshold=None) if at and chosen.status == "label" else at,
         at_budget=roc.caught_at(points, budget) if points else None,
-        own=own,
+        own=_own(scored),
         levels=len({*finite}),
         unscored=(int(np.isinf(scored.high).sum()), int(np.isinf(scored.low).sum())),
         why=next((score.failed for score in scored.scores if score.failed), ""),
@@ -203,6 +202,16 @@ def result_of(scored: Scored, budget: float) -> GuardResult:
         parts=tuple(_parts(scored, threshold)),
         cost=_cost(guard, scored.scores),
     )
+
+
+def _own(scored: Scored) -> Operating | None:
+    """Where its spec has the guard operate; None where nothing but the budget says it, or where it has no scores."""
+    if scored.guard.own is not None:
+        return operating(scored, scored.guard.own, None)
+    if not scored.guard.is_judge or scored.labels:
+        return None
+    caught, alarms = (np.array(blocked, bool) for blocked in scored.by_label())
+    return Operating(None, _caught(scored, caught) if scored.harmful else None, _alarms(scored, alarms, None))
 
 
 def _turned(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -348,37 +357,3 @@ def _cost(guard: Guard, scores: Sequence[GuardScore]) -> GuardCost:
         machines=tuple(unique(score.machine for score in spent if score.machine)),
         hosts=tuple(sorted({host for model in guard.models for host in model.hosts})),
     )
-
-
-# --- two guards --------------------------------------------------------------------------------------------------
-
-
-def difference_of(a: Scored, b: Scored, results: tuple[GuardResult, GuardResult]) -> GuardDifference:
-    """Two guards on the same texts, each where it operates."""
-    area = None
-    if not (a.labels or b.labels):
-        area = roc.area_difference(roc.placed(a.high, a.low), roc.placed(b.high, b.low), a.of_high, a.of_low)
-    caught = alarms = None
-    method, alone = "", (0, 0)
-    places = [_place(result) for result in results]
-    if places[0] is not None and places[1] is not None:
-        (caught_a, alarms_a), (caught_b, alarms_b) = a.blocked(places[0]), b.blocked(places[1])
-        caught, method = _paired(caught_a, caught_b, a.of_high)
-        alarms, _ = _paired(alarms_a, alarms_b, a.of_low)
-        alone = int((caught_a & ~caught_b).sum()), int((caught_b & ~caught_a).sum())
-    return GuardDifference(results[0].guard, results[1].guard, area, caught, alarms, method, alone)
-
-
-def _place(result: GuardResult) -> float | None:
-    if result.at is None:
-        return None
-    return 1.0 if result.at.threshold is None else result.at.threshold
-
-
-def _paired(a: Mask, b: Mask, clusters: Sequence[str]) -> tuple[tuple[float, Ends, float], str]:
-    rates_a, rates_b = a.astype(float), b.astype(float)
-    difference = paired.difference_of_rates(
-        rates_a, rates_b, np.abs(rates_b - rates_a), np.ones(len(a)), clusters=list(clusters)
-    )
-    assert difference is not None
-    return (difference.difference, difference.limits(), difference.p), difference.method
