@@ -122,7 +122,7 @@ def compared(result: GuardEval, pair: GuardDifference) -> str:
         parts.append(f"{pair.a} and {pair.b} cannot be compared at the budget, since one has no threshold there")
     if pair.area is not None:
         difference, ends, p = pair.area
-        parts.append(f"areas: {difference:+.3f} ({ends[0]:+.3f} to {ends[1]:+.3f}), p = {written_p(p)} (DeLong's test)")
+        parts.append(f"areas: {difference:+.3f} ({ends[0]:+.3f} to {ends[1]:+.3f}), {_p(p)} by DeLong's test")
     return ". ".join(f"{part[0].upper()}{part[1:]}" if at else part for at, part in enumerate(parts)) + "."
 
 
