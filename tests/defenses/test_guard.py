@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import pytest
 
-from fakes import InTurn, Prepared
+from fakes import ByRule, InTurn, Prepared
 from withstand import api
 from withstand.core import (
     AskError,
@@ -26,7 +26,7 @@ from withstand.core import (
     intercept,
     user,
 )
-from withstand.core.errors import FatalAskError
+from withstand.core.errors import DownError, FatalAskError
 from withstand.defenses.guard import Guard
 from withstand.judges.contains import Contains
 from withstand.judges.ensemble import Ensemble
@@ -125,6 +125,43 @@ def test_what_a_judge_of_texts_reads(play):
 
 
 @dataclass(frozen=True)
+class Tired(Scripted):
+    """A guard's model that nobody reaches after some answers."""
+
+    place: ClassVar[str] = "tired"
+    after: int = 3
+    reply: str = "no"
+    given: list[int] = field(default_factory=list, hash=False, compare=False, metadata={"key": False})
+
+    def generate(self, chats: Sequence[Any], sampling: Sampling, seeds: Sequence[int]) -> list[Any]:
+        self.given.extend(seeds)
+        first = len(self.given) - len(chats)
+        return [
+            Completion(chat, self.reply) if first + place < self.after else DownError("nobody listens")
+            for place, chat in enumerate(chats)
+        ]
+
+
+def test_a_guard_that_fails_in_mid_run(tmp_path):
+    """What it could not say is an error, or counted; the run goes on where the spec says so, and nothing is safe."""
+    ends = {}
+    for fails in ("error", "open", "closed"):
+        judge = {"use": "llm", "model": {"use": f"{__name__}:Tired"}, "rubric": "Ovens? {generation}"}
+        run = api.run(
+            {
+                "suite": "kitchen", "limit": 12, "target": "scripted-kitchen", "attack": "direct", "benign": "none",
+                "defense": {"use": "guard", "judges": [judge], "fails": fails},
+            },
+            store=tmp_path / f"{fails}.db",
+        )  # fmt: skip
+        [cell] = run.cells
+        ends[fails] = [cell[name] for name in ("cases", "unscored", "filtered")]
+        assert ("incomplete" in run.summary["run"]["state"]) == (fails == "error")
+        assert (cell["asr_bounds"] or [0, 1])[1] >= {"error": 1, "open": 0, "closed": 9 / 12}[fails]
+    assert ends == {"error": [12, 0, 0], "open": [12, 0, 0], "closed": [12, 9, 0]}
+
+
+@dataclass(frozen=True)
 class Plain:
     """An attack that sends a prompt without a word of the behavior."""
 
@@ -178,6 +215,21 @@ def test_a_moderation_model_reads_a_prompt_as_a_turn_of_the_user(play):
     for word, blocked in (("yes", True), ("no", False)):
         said = Moderator(Prepared(answer=Completion((), wild.format(word))))
         assert answered(play, Guard((said,)), ["q"])[0].checks[0].blocked == blocked
+
+
+def test_all_prompts_of_a_search_are_asked_about_at_once(play):
+    """Each still bears its own cost, and one that the guard cannot read fails alone."""
+
+    def rating(chat: Any, number: int) -> str:
+        return {"q1": "yes", "q2": "hm", "q3": "no"}[chat[0].text.partition("? ")[2]]
+
+    rater = LLM(ByRule(rule=rating), rubric="Ovens? {generation}")
+    guard = Guard((rater,), fails="open", refusal="No.")
+    played = play(guard.answer(Scripted(), [user(f"q{n}") for n in (1, 2, 3)], SAMPLING))
+    assert [len(item.chats) for item in played.asks] == [3, 2]
+    assert [(a.finish, bool(a.checks[0].failed)) for a in played.value] == [
+        ("filtered", False), ("stop", True), ("stop", False)
+    ]  # fmt: skip
 
 
 def test_other_judges_that_ask_read_a_prompt_too(play):
@@ -240,9 +292,8 @@ def test_an_unknown_form_and_a_model_that_is_down(play):
             raise AskError("nobody listens")
         return (yield item)
 
-    flow = intercept(replace(odd, fails="open").answer(Scripted(), [user("q")], SAMPLING), down)
-    [passed] = play(flow).value
-    assert (passed.finish, passed.checks[0].failed) == ("stop", "nobody listens")
+    flow = intercept(replace(odd, fails="open").answer(Scripted(), [user("q")] * 2, SAMPLING), down)
+    assert [(a.finish, a.checks[0].failed) for a in play(flow).value] == [("stop", "nobody listens")] * 2
 
 
 WRONG = [

@@ -4,6 +4,8 @@ import gzip
 import json
 import sys
 import zipfile
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +37,17 @@ def test_200_texts_have_the_scores_of_the_wheels_own_code(classifier):
 def test_of_80_benign_prompts_it_flags_three(classifier):
     prompts = [behavior.text for behavior in find.build("suite", "kitchen-benign,split=all").load()]
     assert (len(prompts), sum(classifier.read(prompt).malicious for prompt in prompts)) == (80, 3)
+
+
+def test_of_the_jailbreaks_that_a_users_package_brings_it_flags_most(classifier):
+    spec = find_spec("pyrit")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("pyrit, which brings in-the-wild jailbreaks, is not installed")
+    folder = Path(spec.submodule_search_locations[0]) / "datasets" / "jailbreak" / "templates" / "in_the_wild"
+    jailbreaks = [
+        str(pytest.importorskip("yaml").safe_load(path.read_text())["value"]) for path in folder.glob("*.yaml")
+    ]
+    assert sum(classifier.read(text).malicious for text in jailbreaks) > 0.7 * len(jailbreaks)
 
 
 def test_the_verdict_is_the_reading(classifier, play, monkeypatch):

@@ -29,6 +29,7 @@ from withstand.core.describe import models, name_of, parts
 from withstand.core.guarding import judged_answer, judged_prompts
 from withstand.core.optional import optional
 from withstand.core.records import nothing_to_judge
+from withstand.defenses._abreast import abreast
 from withstand.defenses._blocked import Failed, Fails, check_fails, could_not_say, tried
 from withstand.defenses._sums import blocked, noted, summed
 
@@ -72,7 +73,7 @@ class Guard:
         without a score has 1 for success and 0 else.
     fails: where the last judge cannot say: it is unscored, in an unknown form, or gives no answer. "error" (default):
         the row is an error; "open": the answer passes; "closed": it is blocked, and its verdict is unscored. Both are
-        marked and counted.
+        marked and counted, and stand: --fresh asks again.
     refusal: what the caller reads in place of a blocked answer; default nothing.
 
     An attack that knows the guard gets the score over its threshold, where the judge has one: without `threshold` that
@@ -182,46 +183,54 @@ class Guard:
     def _suspicion(self, model: Model | None, chats: Sequence[Chat]) -> Flow[list[float]]:
         """How suspicious prompts are; 1 or 0 of a judge without scores. One of which the guard cannot say is 1, as no
         attack wants it, or 0 where it would pass."""
-        result = []
-        for chat in chats:
-            check = yield from self._checked("prompt", Completion(chat, ""), "closed" if self.fails == "error" else "")
-            result.append(float(check.blocked) if check.suspicion is None else check.suspicion)
-        return result
+        fails: Fails = "open" if self.fails == "open" else "closed"
+        flows = [self._checked("prompt", Completion(chat, ""), fails) for chat in chats]
+        checks = yield from abreast(flows)
+        return [float(check.blocked) if check.suspicion is None else check.suspicion for check in checks]
 
     def answer(self, model: Model, chats: Sequence[Chat], sampling: Sampling) -> Flow[list[Completion]]:
-        answers: dict[int, Completion] = {}
-        before: list[tuple[tuple[GuardCheck, ...], list[Completion]]] = []
-        for place, chat in enumerate(chats):
-            used: list[Completion] = []
-            checks = yield from self._stage("prompt", Completion(chat, ""), used)
-            before.append((checks, used))
-            if any(check.blocked for check in checks):
-                answers[place] = blocked(chat, checks, used, self.refusal)
-        rest = [place for place in range(len(chats)) if place not in answers]
+        used: list[list[Completion]] = [[] for _ in chats]
+        prompts = [Completion(chat, "") for chat in chats]
+        checks = yield from self._stage("prompt", prompts, used)
+        rest = [place for place in range(len(chats)) if not _blocks(checks[place])]
         given = (yield from ask(model, [chats[place] for place in rest], sampling)) if rest else []
-        for place, answer in zip(rest, given, strict=True):
-            checks, used = before[place]
-            if nothing_to_judge(answer) is None:
-                checks += yield from self._stage("answer", replace(answer, chat=chats[place]), used)
-            if any(check.blocked for check in checks):
-                answers[place] = blocked(chats[place], checks, [answer, *used], self.refusal)
-            else:
-                answers[place] = summed(replace(answer, checks=checks), used)
-        return [answers[place] for place in range(len(chats))]
+        answers = {
+            place: replace(answer, chat=chats[place], checks=checks[place])
+            for place, answer in zip(rest, given, strict=True)
+        }
+        read = [place for place, answer in answers.items() if nothing_to_judge(answer) is None]
+        further = yield from self._stage("answer", [answers[place] for place in read], [used[place] for place in read])
+        for place, check in zip(read, further, strict=True):
+            answers[place] = replace(answers[place], checks=(*checks[place], *check))
+        return [self._given(chat, answers.get(place), checks[place], used[place]) for place, chat in enumerate(chats)]
 
-    def _stage(self, what: str, completion: Completion, used: list[Completion]) -> Flow[tuple[GuardCheck, ...]]:
-        """The check of a prompt or an answer, none where this guard does not read it. used: takes what it cost."""
+    def _given(
+        self, chat: Chat, answer: Completion | None, checks: tuple[GuardCheck, ...], used: Sequence[Completion]
+    ) -> Completion:
+        """What the caller gets. answer: the model's with its checks, None where the prompt was blocked."""
+        if answer is None:
+            return blocked(chat, checks, used, self.refusal)
+        if _blocks(answer.checks):
+            return blocked(chat, answer.checks, [answer, *used], self.refusal)
+        return summed(answer, used)
+
+    def _stage(
+        self, what: str, read: Sequence[Completion], used: Sequence[list[Completion]]
+    ) -> Flow[list[tuple[GuardCheck, ...]]]:
+        """The check of each prompt or answer, none where this guard does not read them. used: takes what each cost."""
         if what not in READS[self.reads]:
-            return ()
-        return ((yield from intercept(self._checked(what, completion), noted(used))),)
+            return [()] * len(read)
+        flows = [self._checked(what, completion, self.fails) for completion in read]
+        counted = [intercept(flow, noted(cost)) for flow, cost in zip(flows, used, strict=True)]
+        return [(check,) for check in (yield from abreast(counted))]
 
-    def _checked(self, what: str, completion: Completion, fails: Literal["", "closed"] = "") -> Flow[GuardCheck]:
-        """What the cascade says of a prompt (a completion without text) or an answer. fails: in place of its own."""
+    def _checked(self, what: str, completion: Completion, fails: Fails) -> Flow[GuardCheck]:
+        """What the cascade says of a prompt (a completion without text) or an answer. fails: where it cannot say."""
         why = ""
         for judge, bounds in zip(self.judges, [*self._bounds(), None], strict=True):
             by, stage = f"guard:{name_of(type(judge))}", STAGES[what]
             flow = judged_prompts(judge, [completion.chat]) if what == "prompt" else _listed(judge, completion)
-            verdicts = yield from tried(flow, fails or self.fails)
+            verdicts = yield from tried(flow, fails)
             if isinstance(verdicts, Failed) or verdicts[0].outcome == "unscored":
                 why = verdicts.why if isinstance(verdicts, Failed) else verdicts[0].why
                 continue
@@ -236,7 +245,7 @@ class Guard:
                 why = "it gives no score, which a threshold needs: leave the threshold out"
                 continue
             return GuardCheck(by, stage, *self._decided(judge, verdict))
-        return could_not_say(by, stage, why or "it gave no reason", fails or self.fails)
+        return could_not_say(by, stage, why or "it gave no reason", fails)
 
     def _decided(self, judge: Judge, verdict: Verdict) -> tuple[float | None, bool]:
         """Suspicion, and whether it blocks: by the threshold, else by the judge's own outcome."""
@@ -247,6 +256,10 @@ class Guard:
             return None, blocks
         over = verdict.score / (getattr(judge, "threshold", None) or MIDDLE)
         return (max(over, 1.0) if blocks else min(over, nextafter(1.0, 0.0))), blocks
+
+
+def _blocks(checks: Sequence[GuardCheck]) -> bool:
+    return any(check.blocked for check in checks)
 
 
 def _listed(judge: Judge, answer: Completion) -> Flow[list[Verdict]]:

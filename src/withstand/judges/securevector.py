@@ -5,6 +5,10 @@ authors do at https://github.com/Secure-Vector/securevector-guardian-model.
 It was made for prompts: injections, jailbreaks, and attempts to get at data. It reads English and knows its training
 texts' words; it judges whether a text is an attack, and not whether an answer shows the behavior. So use it in the
 defense `guard`, and do not compare its numbers with those of a judge that reads the behavior.
+
+Measured: of the 488 in-the-wild jailbreak templates of PyRIT 1.1 it flags 374 (77%, 95% interval 73-80%), of PyRIT's
+other 167 jailbreak templates 95 (57%, 49-64%), and of the 80 prompts of `kitchen-benign` 3 (4%, 1-10%): it takes some
+requests for a step-by-step guide for an attack.
 """
 
 from dataclasses import dataclass, field
