@@ -15,12 +15,13 @@ from withstand.runner.adaptive import bounds, described_attack, knowledge
 from withstand.runner.estimate import estimate
 from withstand.runner.flows import behind
 from withstand.runner.plan import make_plan
+from withstand.runner.replay import transcript
 from withstand.runner.spec import run_spec
 
 WAYS = ("It is urgent. {prompt}", "{prompt} {not a gap}")
 GUARD = {"use": "withstand_guards:Bouncer", "pattern": "granddaughter", "bypasses": list(WAYS)}
 SPEC = {
-    "suite": {"use": "kitchen", "limit": 3},
+    "suite": {"use": "kitchen", "limit": 2},
     "target": "scripted-kitchen",
     "defense": ["none", GUARD],
     "attack": ["direct", "story", "prefill", "best_of_n,n=2"],
@@ -103,6 +104,32 @@ def test_each_answer_of_a_randomized_defense_is_another_draw_and_a_resumed_flow_
     assert len({drawn(key, 20) for key in "abc"}) == 3
     once = [drawn(f"sample {i}", 1) for i in range(20)]
     assert 4 <= once.count("+") <= 16
+
+
+def test_a_run_before_a_randomized_defense_ends_with_the_same_rows_wherever_it_was_cut(tmp_path):
+    pair = {"use": "pair", "attacker": "scripted-attacker-kitchen", "judge": "kitchen", "streams": 1, "steps": 3}
+    spec = {
+        **SPEC,
+        "benign": "none",
+        "defense": "withstand_guards:Coin",
+        "attack": ["direct", pair],
+        "samples": 3,
+        "sampling": {"temperature": 1.0},
+    }
+    whole = api.run(spec, store=tmp_path / "whole.db", name="r")
+    for most in (4, 40):
+        part = api.run(spec, store=tmp_path / "cut.db", name="r", max_asks=most)
+    part = api.run(spec, store=tmp_path / "cut.db", name="r")
+
+    def listed(run):
+        return sorted((c["cell"], c["behavior"], c["sample"], str(c["chat"]), c["completion"]) for c in run.cases())
+
+    assert listed(part) == listed(whole)
+    answers = [case["completion"] for case in whole.cases() if case["cell"] == 0]
+    assert len(set(answers)) > 1  # of one chat, three draws
+    shown = transcript(whole.store, whole.row, 1, 0, own_code=True)
+    assert (shown.complete, shown.stopped) == (True, "")
+    assert shown.steps
 
 
 def test_the_bounds_of_a_search_hold_the_draws_before_a_randomized_defense():
