@@ -24,6 +24,7 @@ from withstand.runner.asking import INTERRUPTED, Asking
 
 LENGTH = "odd_judges:Length"
 BOTH = Wanted(("kitchen",), ("direct", "story"))
+PLAIN = Wanted(("kitchen",))
 
 
 @pytest.fixture
@@ -102,8 +103,8 @@ def test_own_thresholds_and_a_second_guard(asking):
 
 def test_texts_without_a_score_are_missed_and_false_alarms(asking):
     """Of 116 requests 1 harmful and 2 benign ones hold the word: they count against the guard, and beside for it."""
-    [guard] = tried([f"{LENGTH},unsure=bread"], Wanted(("kitchen",)), 0.1, asking).guards
-    texts = prompts(Wanted(("kitchen",)), asking.store).texts
+    [guard] = tried([f"{LENGTH},unsure=bread"], PLAIN, 0.1, asking).guards
+    texts = prompts(PLAIN, asking.store).texts
     lost = [sum("bread" in text.chat[0].text for text in texts if text.harmful is kind) for kind in (True, False)]
     assert guard.unscored == tuple(lost)
     assert min(lost) > 0
@@ -118,6 +119,13 @@ def test_texts_without_a_score_are_missed_and_false_alarms(asking):
     assert guard.at.caught.reversed == pytest.approx(guard.at.caught.rate + lost[0] / 56)
     assert guard.at.alarms.reversed == pytest.approx(guard.at.alarms.rate - lost[1] / 60)
     assert "not sure" in guard.why
+    # a cascade is tried as its spec is; closed where it fails, it blocks these texts, and that is no catch
+    judges = f"[{{ use = '{LENGTH}', most = 100000 }}, {{ use = '{LENGTH}', unsure = 'bread' }}]"
+    spec = f"guard,judges={judges},pass_below=0,block_above=0.9,fails=closed"
+    [cascade] = tried([spec], PLAIN, 0.1, asking).guards
+    assert (cascade.status, cascade.line, cascade.unscored) == ("fixed", "", tuple(lost))
+    assert cascade.at.caught.count == sum(len(text.chat[0].text) >= 200 for text in texts
+                                          if text.harmful and "bread" not in text.chat[0].text)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -241,6 +249,7 @@ BAD = {
     "are two ways to word a prompt": ["kitchen", "-s", "kitchen", "-a", "story", "--cases-from", "x.json"],
     "cannot read test cases from x.json": ["kitchen", "-s", "kitchen", "--cases-from", "x.json"],
     "scored none of the 116 texts: it is not sure": [f"{LENGTH},unsure= ", "-s", "kitchen", "--fpr", "0.1"],
+    "guard has no field 'wheel'": ["guard:securevector,wheel=x", "-s", "kitchen"],
     "asks the model that it defends": ["perplexity_filter", "-s", "kitchen"],
 }
 

@@ -203,7 +203,7 @@ def _main(result: GuardEval) -> Table:
     ]  # fmt: skip
     rows = [
         [
-            guard.guard, (guard.area, guard.area_ends), guard.at.threshold if guard.at else None,
+            guard.guard, (guard.area, guard.area_ends), guard.at.threshold if guard.at and guard.line else None,
             guard.at.caught if guard.at else None, guard.at.alarms if guard.at else None,
             _per_thousand(guard), _ends(guard.at_budget),
         ]

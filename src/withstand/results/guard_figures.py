@@ -133,7 +133,10 @@ class Scored:
         values = [score.score if score.score is not None else _label(score) for score in scores]
         if texts and all(value is None for value in values):
             why = next((score.failed for score in scores if score.failed), "it gave no score")
-            raise SpecError(f"{guard.label} scored none of the {len(texts)} texts: {why}", hint="mend it, then go on")
+            raise SpecError(
+                f"{guard.label} scored none of the {len(texts)} texts: {why}",
+                hint="correct its spec: with other fields it is asked anew",
+            )
         high = [-math.inf if v is None else v for v, text in zip(values, texts, strict=True) if text.harmful]
         low = [math.inf if v is None else v for v, text in zip(values, texts, strict=True) if not text.harmful]
         return Scored(
@@ -258,7 +261,7 @@ def unset(status: Set, label: str, budget: float, behaviors: int) -> tuple[str, 
     if status == "unscored":
         return (
             f"{label} gave so many benign prompts no score that these alone, as false alarms, exceed {share}",
-            "mend what failed, then run the same command again",
+            "see why they have none; after an error the same command asks again",
         )
     if status == "nothing above":
         return (

@@ -117,7 +117,8 @@ def _built(spec: Mapping[str, Any]) -> tuple[str, Any]:
         near = did_you_mean(spec["use"], [*find.entries("judge"), *find.entries("defense")], "")
         hint = near or "`withstand list judges` and `withstand list defenses` have them"
         raise SpecError(f"no judge and no defense is called {spec['use']!r}", hint=hint)
-    raise errors[0]
+    first = str(spec.get("", "")).partition(":")[0]
+    raise errors[-1 if find.entry_of("judge", first) else 0]  # guard:JUDGE is the defense, guard:MODEL the judge
 
 
 def _scored(kind: str, spec: Mapping[str, Any]) -> Any:
