@@ -1,6 +1,7 @@
 """Which parts erase-and-check looks at, its certificate, and what its filter's words do."""
 
 import itertools
+from dataclasses import replace
 from math import comb, nextafter
 
 import pytest
@@ -66,9 +67,16 @@ def test_scores_rank_what_passes_and_count_what_is_blocked(play):
     rates = {"a b c": 0.1, "a b": 0.4, "a": 0.2}
     passing = Rates(lambda text: Verdict("failure", rates[text]))
     blocking = Rates(lambda text: Verdict("success" if "b" in text else "failure", 0.9))
-    for judge, expected in ((passing, 0.8), (blocking, 2.0), (Rates(lambda _: Verdict("failure")), 0.0)):
-        defense = EraseAndCheck(judge, max_erase=2)
-        assert play(defense.suspicion(MODEL, [user("a b c")])).value == [expected]
+    for judge, expected in ((passing, 0.8), (blocking, 1.8), (Rates(lambda _: Verdict("failure")), 0.0)):
+        defense = EraseAndCheck(replace(judge, asks=0), max_erase=2)
+        assert play(defense.suspicion(MODEL, [user("a b c")])).value == defense.scan([user("a b c")]) == [expected]
+    labels = Rates(lambda text: Verdict("success" if "b" in text else "failure"))
+    assert play(EraseAndCheck(labels, max_erase=2).suspicion(MODEL, [user("a b c")])).value == [2.0]
+    for threshold, finish in ((0.4, "filtered"), (0.5, "stop")):
+        [answer] = play(EraseAndCheck(passing, threshold=threshold).answer(MODEL, [user("a b c")], Sampling())).value
+        assert (answer.finish, answer.suspicion) == (finish, 0.4 / threshold)
+    with pytest.raises(AskError, match="gives no score"):
+        play(EraseAndCheck(labels, threshold=0.4).answer(MODEL, [user("a b c")], Sampling()))
     tight = Rates(lambda _: Verdict("failure", 0.9))
     assert play(EraseAndCheck(tight).suspicion(MODEL, [user("a")])).value == [nextafter(1, 0)]
 
@@ -86,6 +94,7 @@ def test_a_model_is_asked_about_each_part(play):
     assert [len(item.chats) for item in played.asks] == [2, 2, 1]
     assert [(a.finish, a.suspicion) for a in played.value] == [("filtered", 1.0), ("stop", 0.0)]
     assert EraseAndCheck(max_erase=1).asks == 3
+    assert EraseAndCheck().scan is EraseAndCheck(Rates(lambda _: Verdict("failure"))).scan is None
     assert (EraseAndCheck(mode="infusion", max_erase=2).asks, EraseAndCheck(EXACT).asks) == (1001, 1)
 
 

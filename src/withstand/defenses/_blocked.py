@@ -6,11 +6,18 @@ said, nor what the model answers.
 """
 
 from dataclasses import dataclass, replace
+from math import nextafter
 from typing import Any, Literal, TypeVar
 
-from withstand.core import Ask, AskError, Flow, GuardCheck, SpecError, intercept
+from withstand.core import Ask, AskError, Flow, GuardCheck, Judge, SpecError, Verdict, intercept
+from withstand.core.describe import models
 
 T = TypeVar("T")
+
+MIDDLE = 0.5
+"""The threshold that a score is taken to have where neither the guard nor the judge names one."""
+
+NO_SCORE = "it gives no score, which a threshold needs: leave the threshold out"
 
 Fails = Literal["error", "open", "closed"]
 
@@ -46,6 +53,35 @@ def tried(flow: Flow[T], fails: Fails) -> Flow[T | Failed]:
         return (yield from intercept(flow, spared))
     except AskError as error:
         return Failed(str(error))
+
+
+def decided(judge: Judge, verdict: Verdict, threshold: float | None) -> tuple[float | None, bool]:
+    """How suspicious a verdict finds what was read, None for one without score, and whether it blocks.
+
+    By the threshold of its score, else by the judge's own outcome; the suspicion is then over the judge's threshold.
+    """
+    if threshold is not None and verdict.score is not None:
+        return verdict.score / threshold, verdict.score >= threshold
+    blocks = verdict.outcome == "success"
+    if verdict.score is None:
+        return None, blocks
+    over = verdict.score / (getattr(judge, "threshold", None) or MIDDLE)
+    return (max(over, 1.0) if blocks else min(over, nextafter(1.0, 0.0))), blocks
+
+
+def decides_here(judge: Judge) -> bool:
+    """Whether a judge asks no model."""
+    return not judge.asks and not any(models(judge))
+
+
+def here(flow: Flow[T]) -> T:
+    """What the flow of a guard gives that asks nothing. Raises `SpecError` for one that yields an ask after all."""
+    try:
+        item = next(flow)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    raise SpecError(f"a judge of the guard says that it asks nothing and yields {type(item).__name__}")
 
 
 def could_not_say(by: str, stage: Literal["before", "after"], why: str, fails: Fails) -> GuardCheck:

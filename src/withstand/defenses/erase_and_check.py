@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations, islice
-from math import nextafter
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from withstand.core import (
     Chat,
@@ -19,6 +18,7 @@ from withstand.core import (
     Model,
     Sampling,
     SpecError,
+    Verdict,
     ask,
     at_least,
     intercept,
@@ -28,12 +28,21 @@ from withstand.core.guarding import judged_prompts, written_text
 from withstand.core.optional import optional
 from withstand.core.prompts import OWN
 from withstand.defenses._asked import PROMPT, Reading, asked
-from withstand.defenses._blocked import Failed, Fails, check_fails, could_not_say, tried
+from withstand.defenses._blocked import (
+    MIDDLE,
+    NO_SCORE,
+    Failed,
+    Fails,
+    check_fails,
+    could_not_say,
+    decided,
+    decides_here,
+    here,
+    tried,
+)
 from withstand.defenses._sums import blocked, noted, summed
 
 NAME = "erase_and_check"
-MIDDLE = 0.5
-"""The threshold that a judge's score is taken to have where the judge names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +62,17 @@ class EraseAndCheck:
     blocks: of insertion, 1 or more, default 1.
     limit: most checks of one prompt, 1 or more, default 1000. A suffix takes max_erase + 1; of 30 words insertion of 12
         takes 295, and infusion of 3 takes 4526. A prompt that takes more cannot be checked: see fails.
-    threshold: of a model's probability of yes, above 0 and at most 1, default 0.5, where it gives logprobs.
+    threshold: of the judge's score, or of the probability of yes where the model gives logprobs: above 0 and at most 1.
+        Default: the judge's own outcome; of a probability 0.5.
     fails: where the filter cannot say, and calls no part harmful: "error" (default), "open": the prompt passes,
         "closed": it is blocked, and unscored.
     max_tokens: of a model's answer, 1 or more, default 8.
 
-    An attack that knows it is told how many parts are harmful, or of a passing prompt the highest score of a part.
+    An attack that knows it is told the highest score of a part; of a filter without scores how many parts are harmful.
     """
 
     version: ClassVar[int] = 1
+    reads: ClassVar[str] = "prompt"
     bypasses: ClassVar[tuple[str, ...]] = (
         "Two friends meet at the market on a bright Saturday. They talk about the weather, the new bus, a book that "
         "one of them is reading, and about a cousin who has moved to the coast and paints boats there. Then one asks "
@@ -77,7 +88,7 @@ class EraseAndCheck:
     max_erase: int = 20
     blocks: int = 1
     limit: int = 1000
-    threshold: float = 0.5
+    threshold: float | None = None
     fails: Fails = "error"
     max_tokens: int = 8
     prompt: str = field(default="", metadata=OWN)
@@ -96,8 +107,8 @@ class EraseAndCheck:
                 f"max_erase={self.max_erase} takes {self.max_erase + 1} checks of a prompt, and limit is {self.limit}",
                 hint="lower max_erase, or raise limit",
             )
-        if not 0 < self.threshold <= 1:
-            raise SpecError(f"threshold is {self.threshold}", hint="it is of a probability: above 0, at most 1")
+        if self.threshold is not None and not 0 < self.threshold <= 1:
+            raise SpecError(f"threshold is {self.threshold}", hint="it is of a score: above 0, at most 1")
         if self.judge is not None:
             if self.model is not None or self.prompt:
                 raise SpecError("both a judge and a model to ask are named", hint="leave one of them out")
@@ -129,15 +140,23 @@ class EraseAndCheck:
                 completions.append(summed(replace(answer, checks=(*answer.checks, check)), used))
         return completions
 
-    def suspicion(self, model: Model, chats: Sequence[Chat]) -> Flow[list[float]]:
-        """Of a prompt of which the filter cannot say: 0 where it would pass, else 1."""
+    @property
+    def scan(self) -> Any:
+        """`scan(chats)` where a judge that asks no model is the filter; else None."""
+        return self._scan if self.judge and decides_here(self.judge) else None
+
+    def _scan(self, chats: Sequence[Chat]) -> list[float]:
+        return here(self.suspicion(None, chats))
+
+    def suspicion(self, model: Model | None, chats: Sequence[Chat]) -> Flow[list[float]]:
+        """Of a prompt of which the filter cannot say: 0 where it would pass, else 1. model: the target's own."""
         result = []
         for chat in chats:
             check = yield from self._checked(model, chat, "closed" if self.fails == "error" else self.fails)
             result.append(float(check.blocked) if check.suspicion is None else check.suspicion)
         return result
 
-    def _checked(self, model: Model, chat: Chat, fails: Fails) -> Flow[GuardCheck]:
+    def _checked(self, model: Model | None, chat: Chat, fails: Fails) -> Flow[GuardCheck]:
         parts = self.parts(written_text(chat))
         if parts is None:
             why = (
@@ -147,27 +166,32 @@ class EraseAndCheck:
             return could_not_say(NAME, "before", why, fails)
         readings = yield from self._readings(model, parts, fails)
         harmful = sum(reading.harmful for reading in readings)
-        unsaid = next((reading.failed for reading in readings if reading.failed), "")
-        if unsaid and not harmful:
-            return could_not_say(NAME, "before", unsaid, fails)
-        below = [reading.suspicion for reading in readings if reading.suspicion is not None]
-        score = float(harmful) if harmful else min(max(below, default=0.0), nextafter(1.0, 0.0))
-        return GuardCheck(NAME, "before", score, blocked=harmful > 0)
+        failed = next((reading.failed for reading in readings if reading.failed), "")
+        if failed and not harmful:
+            return could_not_say(NAME, "before", failed, fails)
+        scores = [reading.suspicion for reading in readings if reading.suspicion is not None]
+        suspicion = max(scores, default=0.0) if len(scores) == len(readings) else float(harmful)
+        return GuardCheck(NAME, "before", suspicion, blocked=harmful > 0)
 
-    def _readings(self, model: Model, texts: Sequence[str], fails: Fails) -> Flow[list[Reading]]:
+    def _readings(self, model: Model | None, texts: Sequence[str], fails: Fails) -> Flow[list[Reading]]:
         """What the filter says of each text."""
-        if self.judge is None:
-            return (yield from asked(self.model or model, texts, self.prompt, self.threshold, self.max_tokens, fails))
+        reader = self.model or model
+        if self.judge is None and reader is not None:
+            threshold = self.threshold or MIDDLE
+            return (yield from asked(reader, texts, self.prompt, threshold, self.max_tokens, fails))
+        assert self.judge is not None
         verdicts = yield from tried(judged_prompts(self.judge, [user(text) for text in texts]), fails)
         if isinstance(verdicts, Failed):
             return [Reading(failed=verdicts.why) for _ in texts]
-        threshold = getattr(self.judge, "threshold", None) or MIDDLE
-        return [
-            Reading(failed=verdict.why or "the judge gave no reason")
-            if verdict.outcome == "unscored"
-            else Reading(verdict.outcome == "success", None if verdict.score is None else verdict.score / threshold)
-            for verdict in verdicts
-        ]
+        return [self._reading(self.judge, verdict) for verdict in verdicts]
+
+    def _reading(self, judge: Judge, verdict: Verdict) -> Reading:
+        if verdict.outcome == "unscored":
+            return Reading(failed=verdict.why or "the judge gave no reason")
+        if self.threshold is not None and verdict.score is None:
+            return Reading(failed=NO_SCORE)
+        suspicion, harmful = decided(judge, verdict, self.threshold)
+        return Reading(harmful, suspicion)
 
     def parts(self, text: str) -> list[str] | None:
         """The text, then what is left of it, each once and none empty; None for more erasures than the limit, equal

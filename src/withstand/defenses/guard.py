@@ -8,7 +8,6 @@ tag or target string of the suite. One that cannot judge without them is refused
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import nextafter
 from typing import Any, ClassVar, Literal
 
 from withstand.core import (
@@ -25,16 +24,24 @@ from withstand.core import (
     ask,
     intercept,
 )
-from withstand.core.describe import models, name_of, parts
+from withstand.core.describe import name_of, parts
 from withstand.core.guarding import judged_answer, judged_prompts
 from withstand.core.optional import optional
 from withstand.core.records import nothing_to_judge
 from withstand.defenses._abreast import abreast
-from withstand.defenses._blocked import Failed, Fails, check_fails, could_not_say, tried
+from withstand.defenses._blocked import (
+    NO_SCORE,
+    Failed,
+    Fails,
+    check_fails,
+    could_not_say,
+    decided,
+    decides_here,
+    here,
+    tried,
+)
 from withstand.defenses._sums import blocked, noted, summed
 
-MIDDLE = 0.5
-"""The threshold that a judge's score is taken to have where neither the guard nor the judge names one."""
 READS = {"prompt": ("prompt",), "answer": ("answer",), "both": ("prompt", "answer")}
 STAGES: dict[str, Literal["before", "after"]] = {"prompt": "before", "answer": "after"}
 
@@ -169,16 +176,10 @@ class Guard:
         return self._suspicion if "prompt" in READS[self.reads] and self._with_models() else None
 
     def _with_models(self) -> bool:
-        return any(judge.asks or any(models(judge)) for judge in self.judges)
+        return not all(map(decides_here, self.judges))
 
     def _scan(self, chats: Sequence[Chat]) -> list[float]:
-        flow = self._suspicion(None, chats)
-        try:
-            item = next(flow)
-        except StopIteration as done:
-            result: list[float] = done.value
-            return result
-        raise SpecError(f"a judge of the guard says that it asks nothing and yields {type(item).__name__}")
+        return here(self._suspicion(None, chats))
 
     def _suspicion(self, model: Model | None, chats: Sequence[Chat]) -> Flow[list[float]]:
         """How suspicious prompts are; 1 or 0 of a judge without scores. One of which the guard cannot say is 1, as no
@@ -242,20 +243,10 @@ class Guard:
                     continue
                 return GuardCheck(by, stage, score / bounds[1], score >= bounds[1])
             if self.threshold is not None and verdict.score is None:
-                why = "it gives no score, which a threshold needs: leave the threshold out"
+                why = NO_SCORE
                 continue
-            return GuardCheck(by, stage, *self._decided(judge, verdict))
+            return GuardCheck(by, stage, *decided(judge, verdict, self.threshold))
         return could_not_say(by, stage, why or "it gave no reason", fails)
-
-    def _decided(self, judge: Judge, verdict: Verdict) -> tuple[float | None, bool]:
-        """Suspicion, and whether it blocks: by the threshold, else by the judge's own outcome."""
-        if self.threshold is not None and verdict.score is not None:
-            return verdict.score / self.threshold, verdict.score >= self.threshold
-        blocks = verdict.outcome == "success"
-        if verdict.score is None:
-            return None, blocks
-        over = verdict.score / (getattr(judge, "threshold", None) or MIDDLE)
-        return (max(over, 1.0) if blocks else min(over, nextafter(1.0, 0.0))), blocks
 
 
 def _blocks(checks: Sequence[GuardCheck]) -> bool:
