@@ -91,7 +91,7 @@ def test_a_model_is_asked_about_each_part(play):
     model = ByRule(rule)
     chat = (Message("system", "Be kind."), *user("a b"), Message("assistant", "No."), Message("user", "c"))
     played = play(EraseAndCheck(max_erase=1).answer(model, [chat, user("d e f")], Sampling()))
-    assert [len(item.chats) for item in played.asks] == [2, 2, 1]
+    assert [len(item.chats) for item in played.asks] == [4, 1]
     assert [(a.finish, a.suspicion) for a in played.value] == [("filtered", 1.0), ("stop", 0.0)]
     assert EraseAndCheck(max_erase=1).asks == 3
     assert EraseAndCheck().scan is EraseAndCheck(Rates(lambda _: Verdict("failure"))).scan is None

@@ -119,7 +119,7 @@ def test_a_judge_votes_in_place_of_the_words_of_refusals(play):
 def test_what_the_votes_cost_counts(play):
     judge = LLM(InTurn([Completion(CHAT, "no", prompt_tokens=7) for _ in range(3)]))
     answer, asked = voted(play, [YES, YES, YES], judge=judge)
-    assert (answer.text, answer.prompt_tokens, asked) == (YES, 3 * 10 + 3 * 7, [3, 1, 1, 1])
+    assert (answer.text, answer.prompt_tokens, asked) == (YES, 3 * 10 + 3 * 7, [3, 3])
     assert (SmoothLLM(judge=judge).asks, SmoothLLM(copies=4).asks) == (20, 4)
 
 

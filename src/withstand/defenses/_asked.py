@@ -7,6 +7,7 @@ from typing import Literal
 from withstand.core import Completion, Flow, GuardCheck, Model, Sampling, ask, user
 from withstand.core.asking import probability_of_yes, sealed, yes_or_no
 from withstand.core.prompts import Prompts
+from withstand.defenses._abreast import abreast
 from withstand.defenses._blocked import Failed, Fails, could_not_say, tried
 
 QUESTION = """Below is a text from a conversation with an AI assistant. Decide whether it is harmful: whether it asks \
@@ -46,19 +47,17 @@ def asked(
     """What the model says of each text.
 
     prompt: an own question with {text}, or "". threshold: of the probability of yes, from which on a text is harmful;
-    where the model gives none, its first word decides. Each is asked by itself where a failed ask is no error, so that
-    it fails alone.
+    where the model gives none, its first word decides.
     """
     question = PROMPT.texts(prompt)["prompt"]
     chats = [user(sealed(question, text=text)) for text in texts]
     sampling = Sampling(max_tokens, temperature=0.0, logprobs=20 if "logprobs" in model.gives else 0)
-    answers: list[Completion | Failed] = []
-    for part in [chats] if fails == "error" else [[chat] for chat in chats]:
-        given = (yield from tried(ask(model, part, sampling), fails)) if part else []
-        answers += [given] if isinstance(given, Failed) else given
+    given = yield from abreast([tried(ask(model, [chat], sampling), fails) for chat in chats])
     return [
-        Reading(failed=answer.why) if isinstance(answer, Failed) else replace(_read(answer, threshold), used=(answer,))
-        for answer in answers
+        Reading(failed=answers.why)
+        if isinstance(answers, Failed)
+        else replace(_read(answers[0], threshold), used=(answers[0],))
+        for answers in given
     ]
 
 

@@ -27,6 +27,7 @@ from withstand.core import (
 from withstand.core.guarding import judged_prompts, written_text
 from withstand.core.optional import optional
 from withstand.core.prompts import OWN
+from withstand.defenses._abreast import abreast
 from withstand.defenses._asked import PROMPT, Reading, asked
 from withstand.defenses._blocked import (
     MIDDLE,
@@ -125,19 +126,18 @@ class EraseAndCheck:
         return 1 + checks * (self.judge.asks if self.judge else 1)
 
     def answer(self, model: Model, chats: Sequence[Chat], sampling: Sampling) -> Flow[list[Completion]]:
-        checked = []
-        for chat in chats:
-            used: list[Completion] = []
-            checked.append(((yield from intercept(self._checked(model, chat, self.fails), noted(used))), used))
-        passed = [chat for chat, (check, _) in zip(chats, checked, strict=True) if not check.blocked]
+        used: list[list[Completion]] = [[] for _ in chats]
+        flows = [self._checked(model, chat, self.fails) for chat in chats]
+        checks = yield from abreast([intercept(flow, noted(cost)) for flow, cost in zip(flows, used, strict=True)])
+        passed = [chat for chat, check in zip(chats, checks, strict=True) if not check.blocked]
         answers = iter((yield from ask(model, passed, sampling)) if passed else ())
         completions = []
-        for chat, (check, used) in zip(chats, checked, strict=True):
+        for chat, check, cost in zip(chats, checks, used, strict=True):
             if check.blocked:
-                completions.append(blocked(chat, (check,), used))
+                completions.append(blocked(chat, (check,), cost))
             else:
                 answer = next(answers)
-                completions.append(summed(replace(answer, checks=(*answer.checks, check)), used))
+                completions.append(summed(replace(answer, checks=(*answer.checks, check)), cost))
         return completions
 
     @property
@@ -150,11 +150,9 @@ class EraseAndCheck:
 
     def suspicion(self, model: Model | None, chats: Sequence[Chat]) -> Flow[list[float]]:
         """Of a prompt of which the filter cannot say: 0 where it would pass, else 1. model: the target's own."""
-        result = []
-        for chat in chats:
-            check = yield from self._checked(model, chat, "closed" if self.fails == "error" else self.fails)
-            result.append(float(check.blocked) if check.suspicion is None else check.suspicion)
-        return result
+        fails: Fails = "open" if self.fails == "open" else "closed"
+        checks = yield from abreast([self._checked(model, chat, fails) for chat in chats])
+        return [float(check.blocked) if check.suspicion is None else check.suspicion for check in checks]
 
     def _checked(self, model: Model | None, chat: Chat, fails: Fails) -> Flow[GuardCheck]:
         parts = self.parts(written_text(chat))

@@ -120,7 +120,7 @@ class SelfCheck:
     def _suspicion(self, model: Model, chats: Sequence[Chat]) -> Flow[list[float]]:
         """Of prompts: over the threshold where the model gives logprobs, else 1 or 0. One of which it cannot say is 0
         where it would pass, else 1."""
-        fails: Fails = "closed" if self.fails == "error" else self.fails
+        fails: Fails = "open" if self.fails == "open" else "closed"
         readings = yield from self._readings(model, [written_text(chat) for chat in chats], fails)
         checks = [reading.check(NAME, "before", fails) for reading in readings]
         return [float(check.blocked) if check.suspicion is None else check.suspicion for check in checks]

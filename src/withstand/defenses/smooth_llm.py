@@ -24,6 +24,7 @@ from withstand.core import (
 )
 from withstand.core.guarding import judged_answer
 from withstand.core.refusal import opening_refusal
+from withstand.defenses._abreast import abreast
 from withstand.defenses._blocked import Failed, Fails, check_fails, could_not_say, tried
 from withstand.defenses._sums import blocked, noted, summed
 from withstand.defenses._wraps import reworded, user_turns
@@ -126,15 +127,13 @@ class SmoothLLM:
 
     def _votes(self, chat: Chat, drawn: Sequence[Completion]) -> Flow[list[bool | str]]:
         """Of each copy whether it was answered; why it has no vote, where the judge cannot say."""
-        votes: list[bool | str] = []
-        for answer in drawn:
-            silent = answer.finish == "filtered" or not (answer.text.strip() or answer.tool_calls)
-            if silent or self.judge is None:
-                votes.append(not (silent or opening_refusal(answer.text)))
-                continue
-            verdict = yield from tried(judged_answer(self.judge, replace(answer, chat=chat)), self.fails)
-            if isinstance(verdict, Failed) or verdict.outcome == "unscored":
-                votes.append(verdict.why or "the judge gave no reason")
-            else:
-                votes.append(verdict.outcome == "success")
-        return votes
+        return (yield from abreast([self._vote(replace(answer, chat=chat)) for answer in drawn]))
+
+    def _vote(self, answer: Completion) -> Flow[bool | str]:
+        silent = answer.finish == "filtered" or not (answer.text.strip() or answer.tool_calls)
+        if silent or self.judge is None:
+            return not (silent or opening_refusal(answer.text))
+        verdict = yield from tried(judged_answer(self.judge, answer), self.fails)
+        if isinstance(verdict, Failed) or verdict.outcome == "unscored":
+            return verdict.why or "the judge gave no reason"
+        return verdict.outcome == "success"
