@@ -236,6 +236,7 @@ def test_answers_are_harmful_where_the_judge_of_the_run_says_so(withstand):
 
 
 BAD = {
+    "no guard is named": ["-s", "kitchen"],
     "no suite is named": ["kitchen"],
     "no suite is called 'ktchen'": ["kitchen", "-s", "ktchen"],
     "nothing that a guard should block": ["kitchen", "-s", "kitchen-benign"],

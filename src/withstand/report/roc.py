@@ -76,6 +76,8 @@ def sentences(result: GuardEval, guard: GuardResult) -> Iterator[str]:
                 f"Worded by {part.name} it blocks {percent(part.alarms.rate)} of benign requests beside "
                 f"{percent(part.caught.rate)} of harmful ones: it may know these words, and not the harm."
             )
+        elif part.alarms is not None and part.alarms.ends[0] > result.budget and len(guard.parts) > 1:
+            yield f"Worded by {part.name} it blocks {_rate(part.alarms)} of benign requests: more than the budget."
 
 
 def _held(result: GuardEval, alarms: Share) -> str:

@@ -47,8 +47,12 @@ class Guard:
 def guards_named(specs: Sequence[str], reads: Reads, target: str = "", offline: bool = False) -> list[Guard]:
     """Guards by their specs, checked. target: the model that they defend, for a defense that asks it.
 
-    Raises `SpecError` for one that is there twice, that scores nothing, or that reads something else.
+    Raises `SpecError` for none, for one that is there twice, that scores nothing, or that reads something else.
     """
+    if not specs:
+        raise SpecError(
+            "no guard is named", hint="name a judge, or a defense that scores prompts: --guard securevector"
+        )
     model = find.build("target", parse(target)) if target else None
     guards: list[Guard] = []
     for spec in specs:
