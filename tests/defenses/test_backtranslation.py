@@ -3,6 +3,7 @@
 import pytest
 
 from withstand.core import AskError, GuardCheck, Message, Sampling, SpecError, Worked, user
+from withstand.core.asking import sealed
 from withstand.defenses.backtranslation import PROMPTS, Backtranslation, request_in
 from withstand.models.scripted import Scripted
 
@@ -39,15 +40,15 @@ def test_what_the_model_refuses_in_plain_words_is_blocked(play):
     first, guess, again = played.asks
     assert (first.model, first.chats, first.sampling) == (TARGET, (STORY, BREAD, SONG), SAMPLING)
     question = PROMPTS.ours["prompt"]
-    shown = [question.replace("{answer}", text) for text in ("Grandfather took some flour", "La la la")]
-    assert (guess.model, guess.chats, guess.sampling) == (GUESSER, tuple(map(user, shown)), Sampling(128))
+    shown = [sealed(question, answer=text) for text in ("Grandfather took some flour", "La la la")]
+    assert all(mark in shown[0] for mark in ("[ANSWER ", "[END OF ANSWER "))  # with a code that no answer can hold
+    assert (guess.model, tuple(guess.chats), guess.sampling) == (GUESSER, tuple(map(user, shown)), Sampling(128))
     assert (again.model, again.chats, again.sampling) == (TARGET, (BREAD, SONG), SAMPLING)
     story, bread, song = played.value
     assert (story.text, story.finish, story.checks) == ("", "filtered", BLOCKED)
     assert (bread.text, bread.finish, bread.checks) == (REFUSAL, "stop", ())  # it had refused itself
     assert (song.text, song.finish, song.checks) == ("La la la", "stop", PASSED)
-    words = len(question.split()) - 1  # of the question without its gap
-    assert story.prompt_tokens == 7 + (words + 4) + 2  # words of the three prompts; the three answers below
+    assert story.prompt_tokens == 7 + len(shown[0].split()) + 2  # words of the three prompts; the three answers below
     assert story.answer_tokens == 4 + 3 + 8
     assert (bread.prompt_tokens, bread.answer_tokens) == (2, 8)
 
@@ -83,6 +84,8 @@ def test_a_guess_that_cannot_be_read_is_an_error_or_as_the_field_says(play):
     )
     [gone] = answered(play, [chat], target=target, fails="closed").value
     assert (gone.finish, bool(gone.unmeasured)) == ("filtered", True)
+    [first, second] = answered(play, [chat, SONG], fails="open").value  # one that cannot be read leaves the other
+    assert (bool(first.checks[0].failed), second.checks) == (True, PASSED)
     with pytest.raises(AskError, match="the backtranslator refused"):
         answered(play, [chat], model=Scripted(reply=REFUSAL), target=target)
 

@@ -25,12 +25,13 @@ from withstand.core import (
     Worked,
     ask,
     at_least,
-    filled,
     user,
     within,
 )
+from withstand.core.asking import sealed
 from withstand.core.prompts import OWN, Prompts
 from withstand.core.refusal import opening_refusal
+from withstand.defenses._abreast import abreast
 from withstand.defenses._blocked import Failed, Fails, check_fails, could_not_say, tried
 from withstand.defenses._sums import blocked, summed
 
@@ -57,8 +58,9 @@ class Backtranslation:
         is an error; "open": the answer passes; "closed": it is blocked, and its verdict unscored. The last two are
         counted.
 
-    What opens with a refusal, or is empty, passes after one ask. A prefill is read as the answer's first words. The
-    request is asked alone, under the chat's system message. Refusals are recognized by their opening words.
+    What opens with a refusal, or has no text (calls of tools alone), passes after one ask. A prefill is read as the
+    answer's first words. The request is asked alone, under the chat's system message. Refusals are recognized by their
+    opening words.
     """
 
     version: ClassVar[int] = 1
@@ -122,17 +124,16 @@ class Backtranslation:
     def _guessed(
         self, model: Model, texts: dict[int, str], used: dict[int, list[Completion]]
     ) -> Flow[dict[int, str | Failed]]:
-        """The requests that fit the answers; of all a failure where one of them could not be asked for."""
-        if not texts:
-            return {}
+        """The requests that fit the answers; what asking for them took goes to `used`."""
         question = PROMPTS.texts(self.prompt)["prompt"]
-        asked = [user(filled(question, answer=text)) for text in texts.values()]
-        guesses = yield from tried(ask(model, asked, Sampling(self.max_tokens)), self.fails)
-        if isinstance(guesses, Failed):
-            return dict.fromkeys(texts, guesses)
-        for i, guess in zip(texts, guesses, strict=True):
-            used[i].append(guess)
-        return {i: request_in(guess.text) for i, guess in zip(texts, guesses, strict=True)}
+        chats = [user(sealed(question, answer=text)) for text in texts.values()]
+        asks = [ask(model, [chat], Sampling(self.max_tokens)) for chat in chats]
+        replies = yield from abreast([tried(flow, self.fails) for flow in asks])
+        guesses: dict[int, str | Failed] = {}
+        for i, reply in zip(texts, replies, strict=True):
+            guesses[i] = reply if isinstance(reply, Failed) else request_in(reply[0].text)
+            used[i] += [] if isinstance(reply, Failed) else reply
+        return guesses
 
     def _fits(self, model: Model, request: str, text: str, used: list[Completion]) -> Flow[bool]:
         """Whether the answer is likely enough after the guess; what that took goes to `used`."""

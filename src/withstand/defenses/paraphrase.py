@@ -26,6 +26,7 @@ from withstand.core import (
 )
 from withstand.core.prompts import OWN, Prompts
 from withstand.core.refusal import refusal_in
+from withstand.defenses._abreast import abreast
 from withstand.defenses._blocked import Failed, Fails, check_fails, could_not_say, tried
 from withstand.defenses._sums import blocked, summed
 from withstand.defenses._wraps import reworded, user_turns
@@ -110,15 +111,12 @@ class Paraphrase:
         ]
 
     def _paraphrased(self, model: Model, texts: Sequence[str]) -> Flow[list[Completion | Failed]]:
-        """What the paraphraser says to each text; of all a failure where one of them could not be asked."""
-        if not texts:
-            return []
+        """What the paraphraser says to each text."""
         question = PROMPTS.texts(self.prompt)["prompt"]
-        chats = [user(filled(question, text=text)) for text in texts]
-        words = yield from tried(
-            ask(self.model or model, chats, Sampling(self.max_tokens, self.temperature)), self.fails
-        )
-        return [words] * len(texts) if isinstance(words, Failed) else list(words)
+        sampling = Sampling(self.max_tokens, self.temperature)
+        asks = [ask(self.model or model, [user(filled(question, text=text))], sampling) for text in texts]
+        words = yield from abreast([tried(flow, self.fails) for flow in asks])
+        return [word if isinstance(word, Failed) else word[0] for word in words]
 
     def _checked(self, text: str, word: Completion | Failed) -> GuardCheck | None:
         """What there is to say of a paraphrase that is none, or a doubtful one."""

@@ -246,13 +246,15 @@ def _values(tree: ast.Module, names: set[str]) -> Iterator[tuple[str, Any]]:
 
 
 def _fact(name: str, written: str) -> list[str]:
-    """A class variable; a text of several lines, such as a citation, as it is."""
+    """A class variable; a text of several lines, such as a citation, as it is, and of long texts each on its own."""
     try:
         value = ast.literal_eval(written)
     except ValueError:  # computed
         value = None
     if isinstance(value, str) and "\n" in value:
         return [f"  {name} =", *(f"      {line}" for line in value.splitlines())]
+    if isinstance(value, tuple) and len(written) > WIDTH:
+        return [f"  {name} =", *(f"      {line}" for line in _few(value))]
     return [f"  {name} = {written}"]
 
 
