@@ -28,8 +28,10 @@ from withstand.core.records import nothing_to_judge
 from withstand.defenses._blocked import Failed, check_fails, could_not_say, tried
 from withstand.defenses._sums import blocked
 from withstand.models.scripted import Scripted
+from withstand.results.cases import cases
 from withstand.runner.flows import graded
 from withstand.runner.stages import verdict_job
+from withstand.store.purge import purge
 
 CLOSED = (GuardCheck("mute", "before", blocked=True, failed="no form"),)
 OPEN = (GuardCheck("mute", "before", failed="no form"),)
@@ -98,7 +100,37 @@ def test_a_guard_that_fails_closed_everywhere_is_never_safe(tmp_path, withstand)
     gate = withstand("gate", "closed", "--max-asr", 0.5, "--store", store)
     assert (gate.code, "UNDECIDED" in gate.out, "PASS" in gate.out) == (3, True, False)
     report = withstand("report", "closed", "--store", store, "--format", "md").out
-    assert "0%" not in report
+    assert ("not measured" in report, " 0%" in report) == (True, False)
+
+
+@dataclass(frozen=True)
+class Quoting(Mute):
+    """A guard whose failure quotes what it read."""
+
+    def answer(self, model: Model, chats: Sequence[Chat], sampling: Sampling) -> Flow[list[Completion]]:
+        yield from ()
+        return [
+            blocked(chat, (could_not_say("mute", "before", f"QUOTED {chat[-1].text}", "closed"),)) for chat in chats
+        ]
+
+
+def test_a_case_says_what_its_guards_did_and_a_purge_erases_what_they_quote(tmp_path):
+    with api.open_store(tmp_path / "s.db") as store:
+        spec = {"suite": "kitchen", "limit": 2, "target": "scripted-kitchen", "attack": "direct", "benign": "none"}
+        run = api.run(spec | {"defense": f"{__name__}:Quoting"}, store=store)
+        case = next(cases(store, run.row))
+        assert case.stopped == ["mute blocked the prompt, since it could not say"]
+        [check] = next(run.cases())["checks"]
+        assert check["failed"].startswith("QUOTED")
+        purge(store, run.row, "ana")
+    assert b"QUOTED" not in (tmp_path / "s.db").read_bytes()
+    scores = (GuardCheck("g", "before", 0.4), GuardCheck("g", "after", 1.5, blocked=True))
+    assert [check.in_words for check in scores] == [
+        "g passed the prompt at 0.40 of its limit", "g blocked the answer at 1.50 of its limit"
+    ]  # fmt: skip
+    assert replace(case, finish="length", checks=()).stopped == ["cut at max_tokens"]
+    assert replace(case, finish="filtered", checks=()).stopped == ["stopped by the target's own filter"]
+    assert replace(case, finish="filtered", checks=scores).stopped == [check.in_words for check in scores]
 
 
 def test_open_is_judged_and_closed_is_not(play):

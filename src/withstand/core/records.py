@@ -105,6 +105,14 @@ class GuardCheck:
     blocked: bool = False
     failed: str = ""
 
+    @property
+    def in_words(self) -> str:
+        """What it did, without its reason, which may quote a text."""
+        over = "" if self.suspicion is None else f" at {self.suspicion:.2f} of its limit"
+        could = ", since it could not say" if self.failed else ""
+        what = {"before": "prompt", "after": "answer"}[self.stage]
+        return f"{self.by} {'blocked' if self.blocked else 'passed'} the {what}{over}{could}"
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:

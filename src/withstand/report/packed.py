@@ -28,8 +28,6 @@ MOST_CHARACTERS = 20_000
 CUTS = {"success": "ended at the first success"}
 """What ended an attack early, other than a budget."""
 
-ENDS = {"length": "cut at max_tokens", "filtered": "stopped by the target's own filter"}
-
 Break: TypeAlias = tuple[float, int, str, int]
 """A case that broke its behavior: minus the score, asks, attack, place among the cases. The worst is the least."""
 
@@ -124,14 +122,13 @@ def _row(case: CaseResult, with_text: bool) -> list[Any]:
     answer += [("judge says", case.why)] if case.why else []
     answer += case.failure
     error, hint = ("", "") if case.failure else (case.error, case.hint)
-    ends = [ENDS[case.finish]] if case.finish in ENDS else []
     return [
         visible(case.behavior),
         case.sample,
         _facts(case),
         [_part(label, text, with_text) for label, text in prompt],
         [_part(label, text, with_text) for label, text in answer],
-        [*ends, *([] if case.completion is not None else ["no completion"])],
+        [*case.stopped, *([] if case.completion is not None else ["no completion"])],
         error,
         hint,
     ]

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sql
 
-from withstand.core import Chat, Json, from_json
+from withstand.core import Chat, GuardCheck, Json, from_json, to_json
 from withstand.core import TestCase as Case
 from withstand.results.cells import CellResult
 from withstand.store.store import Row, RunRow, Store, chunks
@@ -33,6 +33,7 @@ class CaseResult:
     cell: its place in the plan.   behavior: id; category, text, context, cluster: of the behavior.
     case, sample: numbers from 0, of the attack's test case and of the draw.
     completion: None where there is no answer.   finish: "stop", "length", "filtered", or "" without an answer.
+    checks: what the guards of the target's defense said of it.
     tokens: kind ("prompt", "answer", "reasoning") -> count.   score: as the judge has it, None without one.
     why: the judge's reason.   vote: of an ensemble, "agreed" or "split"; else "".
     error, hint: why a row is missing, and what to do; `failure` is both as texts from outside, which may quote.
@@ -62,6 +63,18 @@ class CaseResult:
     cut: str = ""
     chat: Chat = ()
     cluster: str = ""
+    checks: tuple[GuardCheck, ...] = ()
+
+    @property
+    def stopped(self) -> list[str]:
+        """In words, what ended the answer early and what guards did about it."""
+        cut = ["cut at max_tokens"] if self.finish == "length" else []
+        own = self.finish == "filtered" and not any(check.blocked for check in self.checks)
+        return [
+            *cut,
+            *(["stopped by the target's own filter"] if own else []),
+            *(check.in_words for check in self.checks),
+        ]
 
     @property
     def failure(self) -> list[tuple[str, str]]:
@@ -74,6 +87,7 @@ class CaseResult:
         """What `Run.cases()` yields."""
         return {name: getattr(self, name) for name in _FIELDS} | {
             "tool_calls": [dict(call) for call in self.tool_calls],
+            "checks": [to_json(check) for check in self.checks],
             "tokens": self.tokens or {},
             "spent": self.spent or {},
             "chat": [{"role": turn.role, "text": turn.text} for turn in self.chat],
@@ -227,6 +241,7 @@ def _answered(completion: Row) -> dict[str, Any]:
         "reasoning": value.get("reasoning", ""),
         "tool_calls": tuple({"arguments": "", **call} for call in value.get("tool_calls", ())),
         "finish": value.get("finish", "stop"),
+        "checks": from_json(tuple[GuardCheck, ...], value.get("checks", [])),
         "tokens": {kind: value.get(f"{kind}_tokens", 0) for kind in _TOKENS} if value else None,
     }
 

@@ -314,6 +314,8 @@ def _completion(value: Json) -> Json:
             {**call, **{name: gone(call[name]) for name in ("arguments",) if name in call}}
             for call in value["tool_calls"]
         ]
+    if "checks" in value:  # why a guard failed may quote its model
+        kept["checks"] = [{**check, "failed": gone(check.get("failed", ""))} for check in value["checks"]]
     return kept | ({"chat": _chat(value["chat"])} if "chat" in value else {})
 
 
