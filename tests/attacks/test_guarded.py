@@ -151,9 +151,9 @@ def test_before_a_randomized_defense_the_best_candidate_is_rated_by_fresh_draws(
     assert (len(once.asks), once.cases[0].score) == (1, 1.0)
 
 
-def climbed(play: Any, guard: Any) -> tuple[float, bool]:
+def climbed(play: Any, guard: Any, restarts: int = 1) -> tuple[float, bool]:
     """Score of the last candidate of a random search that starts far above the limit, and whether it won."""
-    attack = RandomSearch(Judge(), opening="Sure", steps=200, restarts=1, template="A story: {behavior}")
+    attack = RandomSearch(Judge(), opening="Sure", steps=200, restarts=restarts, template="A story: {behavior}")
     played = play(intercept(attack.run(BEHAVIORS[0], Target(Gives(), guard)), behind()))
     return played.cases[-1].score, played.cases[-1].completion is not None
 
@@ -163,6 +163,13 @@ def test_random_search_climbs_out_of_a_block_by_its_score_alone(play: Any) -> No
     assert climbed(play, signs) == (1.0, True)
     score, won = climbed(play, replace(signs, scored=False))
     assert (score < -1e4, won) == (True, False)
+
+
+def test_the_restarts_of_random_search_take_turns_at_the_words_of_the_bypasses(play: Any) -> None:
+    sign = Bouncer(pattern="(?s)story(?!.*as agreed)", bypasses=("{prompt} as agreed",))
+    assert climbed(play, sign, restarts=1)[1] is False
+    assert climbed(play, sign, restarts=2) == (1.0, True)
+    assert climbed(play, replace(sign, bypasses=()), restarts=2)[1] is False
 
 
 def test_deployment_talk_judges_no_blocked_answer_and_keeps_the_least_suspicious(play: Any) -> None:

@@ -75,6 +75,12 @@ def bypassed(defense: Any, chat: Chat) -> list[Chat]:
     return [(*chat[:place], replace(chat[place], text=text), *chat[place + 1 :]) for text in texts]
 
 
+def in_turn(defense: Any, chat: Chat, number: int) -> Chat:
+    """The chat as it is, or in the words of one of the bypasses: they take turns by the number, from 0 on."""
+    ways = [chat, *bypassed(defense, chat)]
+    return ways[number % len(ways)]
+
+
 def randomized(defense: Any) -> bool:
     """Whether the same chat meets another draw of the defense each time."""
     return bool(optional(defense, "randomized"))

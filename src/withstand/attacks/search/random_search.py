@@ -28,6 +28,7 @@ from withstand.core import (
     rng,
     user,
 )
+from withstand.core.guards import in_turn
 
 JUDGED = 1.0
 """The score of an answer that succeeded: above every log-probability."""
@@ -50,7 +51,8 @@ class RandomSearch:
     stop_probability: an opening is probable from here on, in (0, 1], default 0.5, where a greedy answer surely opens
         so. With sampled answers the authors take 0.1 for open models and 0.4 for APIs.
     judgments: answers judged in one search, 1 or more, default 10. restarts: searches one after another until one
-        succeeds, 1 or more, default 10. Both as in the paper's runs.
+        succeeds, 1 or more, default 10. Both as in the paper's runs. Behind a defense with bypasses they take turns at
+        the template and its words.
     patience: a search ends if the opening was in none of its first so many steps among the top 20 tokens, 1 or more,
         default 25 (the authors' code); where a defense blocks, of its first since the last one less suspicious.
     init: a suffix to start from, as one found for another behavior (self-transfer); default "": exclamation marks. Its
@@ -66,6 +68,7 @@ class RandomSearch:
 
     version: ClassVar[int] = 2
     needs: ClassVar[frozenset[str]] = frozenset({"logprobs"})
+    informed: ClassVar[bool] = True
     judge: Judge
     opening: str = ""
     steps: int = 10_000
@@ -116,7 +119,7 @@ class RandomSearch:
         for step in range(self.steps + 1):
             draw = rng(self.seed, behavior.id, restart, step)
             tried = [changed(suffix, self.n_units(best), draw) for _ in range(self.width)] if step else [suffix]
-            chats = [self.chat(behavior, units) for units in tried]
+            chats = [in_turn(target.defense, self.chat(behavior, units), restart) for units in tried]
             scores = yield from logprobs(target, chats, sampling, opening, best)
             if (highest := max(scores)) > best:
                 best, suffix, rose = highest, tried[scores.index(highest)], step
