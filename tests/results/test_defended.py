@@ -8,10 +8,13 @@ import pytest
 from withstand import api
 from withstand.report.write import render
 from withstand.results.decide import decide, of_spec
+from withstand.results.graded import BehaviorResult, Graded
+from withstand.results.guarded import Answer, false_alarms
 from withstand.results.limits import Limits
 from withstand.runner.begin import planned
 from withstand.runner.gating import cannot_pass
 from withstand.runner.spec import run_spec
+from withstand.stats import paired, rates
 
 PLEADS, WALL = "withstand_toys:Pleads", "withstand_toys:Wall"
 
@@ -101,6 +104,42 @@ def test_a_guard_that_failed_everywhere_is_not_measured(ran):
     [shown] = run.result.defenses
     assert (shown.word, shown.attacks[0].adaptive, shown.adaptive) == ("not measured", None, None)
     assert "That says nothing of safety." in shown.says[0]
+    assert shown.guarded.guards.closed == shown.guarded.guards.answers == 20
+    [failed, blocked] = [text for text in run.result.warnings if "failed at" in text or "blocked all" in text]
+    assert "failed at 20 of 20 answers (Wall (before the model)): 20 blocked and unscored" in failed
+    assert "blocked all 20 answers: no answer of the target came through" in blocked
+    assert "20 of 20: 20 blocked, 0 let through" in render(run.store, run.row, "md")
     some = ran("s", {"defense": ["none", WALL + ",stuck=['b0','b1','b2']"]})
     [shown] = some.result.defenses
     assert (shown.attacks[0].adaptive.open, shown.adaptive.open) == (3, 3)
+    opened = ran("o", {"defense": ["none", WALL + ",stuck=['b0'],fails=open"]})
+    [shown] = opened.result.defenses
+    assert (shown.guarded.guards.opened, shown.guarded.guards.closed, shown.guarded.guards.blocked) == (1, 0, 0)
+    assert (shown.guarded.cost.prompts, shown.guarded.cost.asks, shown.guarded.cost.behaviors) == ("adaptive", 1.0, 20)
+
+
+def graded_cell(defense: str, outcomes: str) -> Graded:
+    """A benign cell of a letter per prompt: a(nswered), r(efused), f(iltered), u(nscored)."""
+    words = {"a": "failure", "r": "refused", "f": "filtered", "u": "unscored"}
+    behaviors = {str(at): BehaviorResult(str(at), outcomes={(0, 0): words[of]}) for at, of in enumerate(outcomes)}
+    return Graded(
+        run="r", suite="s", target="t", defense=defense, attack="direct", judge="j", benign=True, suite_version="1",
+        checksum="c", judge_key="j", judge_method="rule", sampling={}, samples=1, until_success=False, budget={},
+        identity=None, behaviors=behaviors,
+    )  # fmt: skip
+
+
+def test_false_alarms_are_paired_with_the_target_alone():
+    """Of 10 prompts it answers 8: behind the guard 1 is blocked, 2 refused and of 1 nobody knows; one of those that it
+    refused alone is answered behind it."""
+    bare, cell = graded_cell("none", "aaaaaaaarr"), graded_cell("guard", "frruaaaaar")
+    alarms = false_alarms(cell, bare, {"0": [Answer(1, 0.0, 0.0, filtered=True)]})
+    assert (alarms.prompts, alarms.blocked, alarms.refused, alarms.open) == (8, 1, 2, 1)
+    assert alarms.rate == 3 / 7
+    assert alarms.interval == pytest.approx(rates.wilson(3, 7))
+    assert alarms.difference == pytest.approx(4 / 9 - 2 / 9)
+    low, high = alarms.difference_interval
+    open_held = paired.difference([0] * 8 + [1] * 2, [1] * 10, [1, 1, 1, 0, 0, 0, 0, 0, 0, 1], [1] * 10)
+    open_refused = paired.difference([0] * 8 + [1] * 2, [1] * 10, [1, 1, 1, 1, 0, 0, 0, 0, 0, 1], [1] * 10)
+    assert (low, high) == (open_held.limits()[0], open_refused.limits()[1])
+    assert false_alarms(cell, graded_cell("none", ""), {}).rate is None

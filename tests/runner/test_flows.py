@@ -1,5 +1,6 @@
 """The handlers around flows, each by hand: what it lets through, what it stamps, when it ends the flow and how."""
 
+import itertools
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -27,8 +28,18 @@ from withstand.core import (
     user,
     work,
 )
+from withstand.runner import flows
 from withstand.runner.budget import Budget, Meter, Stop, metered
-from withstand.runner.flows import attacked, collected, defended, graded, intercept, search_flow, until_success
+from withstand.runner.flows import (
+    answered,
+    attacked,
+    collected,
+    defended,
+    graded,
+    intercept,
+    search_flow,
+    until_success,
+)
 
 BEHAVIOR = Behavior("b", "make soup")
 
@@ -459,6 +470,22 @@ def test_a_defense_that_asks_twice_answers_once() -> None:
     assert [answer.text for answer in answers] == ["<kinder: a>", "<kinder: b>"]
     assert [answer.chat for answer in answers] == [user("a"), user("b")]  # as the attacker sent it
     assert meter.spent == Spent(asks=2, tokens=40, flops=None)  # two chats for the attacker, the tokens of all four
+
+
+def test_the_time_of_a_defense_in_its_own_process_is_in_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that goes on by a second each time it is read: one for each part of `Twice`, before, between, after."""
+    ticks = itertools.count()
+    monkeypatch.setattr(flows, "perf_counter", lambda: float(next(ticks)))
+    (answer, spent), _ = run(answered("k", Target(MODEL, Twice()), user("a")), answering(seconds=10.0))
+    assert (answer.seconds, spent.seconds, answer.asks) == (13.0, 13.0, 2)
+    (answer, spent), _ = run(answered("k", Target(MODEL), user("a")), answering(seconds=10.0))
+    assert (answer.seconds, spent.seconds) == (10.0, 10.0)
+
+    def failing(item: Any) -> Any:
+        raise AskError("down")
+
+    with pytest.raises(AskError, match="down"):
+        run(answered("k", Target(MODEL, Twice()), user("a")), failing)
 
 
 def test_a_failure_behind_a_defense_reaches_the_attack() -> None:

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from withstand.core.text import count, percent, series
+from withstand.core.text import count, series
+from withstand.results.by_hand import is_by_hand
 from withstand.results.cells import Interval, defended
 from withstand.results.graded import BehaviorResult, Graded, by_target, clusters_of, graded, static_only, suite_of
+from withstand.results.guarded import Guarded, Source, guarded
 from withstand.results.reviewed import reviewed
 from withstand.runner.transfer import bare_label
 from withstand.stats import breaks, gains
@@ -57,6 +59,7 @@ class DefenseResult:
     gain against each kind of those attacks that have an adaptive form and were run without the defense too, the
     adaptive one with the static cases beside them, as an attacker may; of "static only" against all. None: nothing to
     compare.   word: what is left of the gain.   says: in sentences.   defenses: that the intervals hold for at once.
+    guarded: what the defense costs.
     """
 
     suite: str
@@ -70,6 +73,7 @@ class DefenseResult:
     word: Word
     says: tuple[str, ...]
     defenses: int
+    guarded: Guarded
 
     @property
     def name(self) -> str:
@@ -91,20 +95,23 @@ def defenses(store: Store, run: RunRow) -> list[DefenseResult]:
     here = reviewed(store, run, graded(store, run))
     groups = [group for group in by_target(here) if group[0].defense != "none"]
     elsewhere = [*_found_in(store, run)]
+    bare = [cell for _, cells in [(run, here), *elsewhere] for cell in cells if cell.defense == "none"]
+    of = {(group[0].target, group[0].defense) for group in groups}
+    costs = {whole: guarded(store, (run, here), elsewhere, *whole) for whole in sorted(of)}
     names = {suite_of(suite): suite["name"] for suite in run.plan["suites"]}
-    results = [_of_group(group, [*here, *elsewhere], len(groups)) for group in groups]
+    results = [_of_group(group, bare, len(groups), costs[group[0].target, group[0].defense]) for group in groups]
     return [replace(result, suite=names[result.suite]) for result in results]
 
 
-def _found_in(store: Store, run: RunRow) -> Iterator[Graded]:
-    """The cells of the run whose test cases this one was sent, that met no defense."""
+def _found_in(store: Store, run: RunRow) -> Iterator[Source]:
+    """The run whose test cases this one was sent, with its cells; nothing where it was sent none of a run."""
     name = run.spec.get("cases_from") or ""
     source = next((row for row in store.runs() if row.name == name and row.key != run.key), None)
-    if source is not None:
-        yield from (cell for cell in reviewed(store, source, graded(store, source)) if cell.defense == "none")
+    if source is not None and not is_by_hand(source):
+        yield source, reviewed(store, source, graded(store, source))
 
 
-def _of_group(group: Sequence[Graded], cells: Sequence[Graded], several: int) -> DefenseResult:
+def _of_group(group: Sequence[Graded], cells: Sequence[Graded], several: int, costs: Guarded) -> DefenseResult:
     first, level = group[0], gains.together(several)
     attacks: dict[str, list[Graded]] = {}
     for cell in group:
@@ -127,20 +134,15 @@ def _of_group(group: Sequence[Graded], cells: Sequence[Graded], several: int) ->
         word = "cannot tell"
     if not any(row.adaptive or row.static for row in rows):
         word = "not measured"
-    result = DefenseResult(
-        first.suite, first.target, first.defense, first.judge, knows, tuple(rows), static, adaptive, word, (), several
-    )
+    of = first.suite, first.target, first.defense, first.judge
+    result = DefenseResult(*of, knows, tuple(rows), static, adaptive, word, (), several, costs)
     return replace(result, says=(*says(result),))
 
 
 def _without(attack: str, first: Graded, cells: Iterable[Graded]) -> Graded | None:
     """The cell of an attack on the same target without the defense, of this run before another, found here before sent
     again; None where there is none that may be compared."""
-    near = [
-        cell
-        for cell in cells
-        if not cell.benign and cell.defense == "none" and bare_label(cell.attack) == attack and _alike(cell, first)
-    ]
+    near = [cell for cell in cells if not cell.benign and bare_label(cell.attack) == attack and _alike(cell, first)]
     return min(near, key=lambda cell: (cell.run != first.run, cell.attack != attack), default=None)
 
 
@@ -229,13 +231,14 @@ def _verdict(result: DefenseResult) -> str:
         case "not measured":
             return f"{name} was not measured: no case behind it has a verdict. That says nothing of safety."
         case "cannot tell" if adaptive is None:
+            if any(row.bare for row in result.attacks if row.knows):
+                return f"What {name} gains cannot be told: no behavior has a verdict both with it and without it."
             need = "run the same attacks with --defense none, or send the cases of such a run with --cases-from"
-            return f"What {name} gains cannot be told: no attack on it was also run without it ({need})."
+            return f"What {name} gains cannot be told: no attack that knows it was also run without it ({need})."
         case "cannot tell":
             return f"What {name} gains cannot be told: {both} ({_why(adaptive)})."
         case "the gain vanishes":
-            left = percent(gains.LEFT)
-            return f"The gain of {name} vanishes: {both}; none is shown, and {left} of the static gain is ruled out."
+            return f"The gain of {name} vanishes: {both}; none is shown, and half of the static gain is ruled out."
         case "part of the gain remains":
             return f"Part of the gain of {name} remains: {both}."
         case "the gain remains":

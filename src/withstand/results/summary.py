@@ -20,6 +20,7 @@ from withstand.results.counts import Counts, Reused, iso, read_counts
 from withstand.results.defended import DefenseResult, defenses
 from withstand.results.families import Families, in_report
 from withstand.results.graded import knowledge_of
+from withstand.results.guarded import guard_warnings
 from withstand.results.judge_error import corrected
 from withstand.results.names import aliased, names_of, shown_names, shown_warnings
 from withstand.results.others import Others, left_out, others_of
@@ -131,6 +132,7 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
     wanted = sum(cell.cases for cell in cells)
     others, by_hand = others_of(store, run, counts.writers), is_by_hand(run)
     asked = () if by_hand else advice(store, run)
+    gained = () if by_hand else tuple(defenses(store, run))
     state = f"waiting for people: {waiting} of {wanted} verdicts" if waiting else "complete"
     return RunSummary(
         schema=SCHEMA,
@@ -161,13 +163,18 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
             for calibration in calibrations.get(key, [])
         ),
         cells=tuple(cells),
-        warnings=(*filter(None, [others.in_words()]), *left_out(store, run), *warnings_of(store, run, cells, asked)),
+        warnings=(
+            *filter(None, [others.in_words()]),
+            *left_out(store, run),
+            *warnings_of(store, run, cells, asked),
+            *guard_warnings({(result.target, result.defense): result.guarded for result in gained}),
+        ),
         worst=()
         if by_hand
         else attacked(_worst(store, run, counts, with_own(run, labels, counts.behaviors, calibrations)), cells, asked),
         advice=asked,
         families=None if by_hand else in_report(store, run),
-        defenses=() if by_hand else tuple(defenses(store, run)),
+        defenses=gained,
     )
 
 

@@ -9,6 +9,7 @@ import typing
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from time import perf_counter
 from typing import Any, TypeVar
 
 from withstand.core import (
@@ -23,6 +24,7 @@ from withstand.core import (
     Model,
     Outcome,
     Sampling,
+    Spent,
     Target,
     TestCase,
     Verdict,
@@ -146,6 +148,38 @@ def _through(defense: Any, model: Model, chats: Sequence[Chat], sampling: Sampli
         raise AskError(f"{type(defense).__name__} gave {len(answers)} answers to {len(chats)} chats")
     asks = -(-asked // max(1, len(answers)))
     return [replace(answer, chat=chat, asks=asks) for answer, chat in zip(answers, chats, strict=True)]
+
+
+def answered(key: str, target: Target, chat: Chat) -> Flow[tuple[Completion, Spent]]:
+    """One answer to a chat, and what it took. Its seconds hold those that the defense took in this process, as for a
+    classifier of its own. key: as in `behind`."""
+    meter = Meter()
+    flow = intercept(metered(ask(target, [chat]), meter), behind(key))
+    if target.defense is None:
+        [answer] = yield from flow
+        return answer, meter.spent
+    [answer], own = yield from timed(flow)
+    spent = replace(meter.spent, seconds=meter.spent.seconds + own)
+    return replace(answer, seconds=answer.seconds + own), spent
+
+
+def timed(flow: Flow[T]) -> Flow[tuple[T, float]]:
+    """What a flow returns, and the seconds that it ran itself, between what it yielded and what was sent to it."""
+    send, value, own = flow.send, None, 0.0
+    try:
+        while True:
+            began = perf_counter()
+            try:
+                item = send(value)
+            except StopIteration as done:
+                return done.value, own + perf_counter() - began
+            own += perf_counter() - began
+            try:
+                send, value = flow.send, (yield item)
+            except Exception as error:  # noqa: BLE001 - a failed ask is raised inside the flow that asked
+                send, value = flow.throw, error
+    finally:
+        flow.close()
 
 
 def defended(item: Any) -> Flow[Any]:

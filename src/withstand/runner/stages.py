@@ -20,7 +20,6 @@ from withstand.core import (
     Spent,
     Target,
     TestCase,
-    ask,
     digest,
     from_json,
     intercept,
@@ -32,7 +31,7 @@ from withstand.core.text import count
 from withstand.registry import find
 from withstand.runner.budget import DRAFTS, Budget, Meter, metered
 from withstand.runner.drive import Job, completion_of, drive, value_of
-from withstand.runner.flows import attacked, behind, defended, graded, search_flow
+from withstand.runner.flows import answered, attacked, defended, graded, search_flow
 from withstand.runner.plan import Cell, Plan, is_joint
 from withstand.runner.progress import searching
 from withstand.runner.tally import Caps, Tally
@@ -335,9 +334,8 @@ def _completion_job(running: Running, want: Want, case: TestCase) -> Job:
 
 def asked_once(key: str, target: Target, chat: Chat) -> Flow[tuple[Row, ...]]:
     """One answer to a chat, as a completion's row."""
-    meter = Meter()
-    [answer] = yield from intercept(metered(ask(target, [chat]), meter), behind(key))
-    return (_row(key, answer.finish, value_of(answer), meter.spent),)
+    answer, spent = yield from answered(key, target, chat)
+    return (_row(key, answer.finish, value_of(answer), spent),)
 
 
 def _completions(running: Running) -> Iterator[tuple[Want, Completion]]:

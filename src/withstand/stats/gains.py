@@ -16,7 +16,7 @@ from withstand.stats import paired
 from withstand.stats.breaks import Attempts
 from withstand.stats.rates import counted
 
-LEFT = 0.5
+LEFT = 0.5  # reports say "half"
 """A gain vanishes where none is shown against adaptive attacks, and this share of the static gain is ruled out."""
 
 ALPHA = 0.05
