@@ -4,7 +4,7 @@ score counted either way, and what is no guard, no budget or no text."""
 import json
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -45,6 +45,10 @@ def test_benign_requests_come_in_the_words_of_the_attacks(asking):
              for text in texts}  # fmt: skip
     assert forms == {("direct", True): 56, ("story", True): 56, ("direct", False): 60, ("story", False): 60}
     assert len({text.cluster for text in texts}) == 116
+    plain = tried(["contains:grandfather"], replace(BOTH, plain=True), 0.05, asking)
+    assert (plain.harmful, plain.benign, plain.guards[0].at.alarms.count) == ((112, 56), (60, 60), 0)
+    assert "looks good on them" in " ".join(page.notes(plain))  # it does not say that benign ones have the same words
+    assert "in the words of each attack" not in " ".join(page.notes(plain))
     result = tried(["contains:grandfather", "contains:grandfather|recipe"], BOTH, 0.05, asking)
     knows = result.guards[0]
     assert (knows.status, knows.area, knows.points, knows.line) == ("label", None, (), "")

@@ -64,6 +64,9 @@ ASKED = options(
 @click.option("--cases-from", "source", default="", metavar="RUN",
               help="The test cases of a run, or of a file, in place of --attack.")  # fmt: skip
 @click.option("--benign", default="", metavar="SPEC", help="Benign requests (default: the suite's twin).")
+@click.option(
+    "--plain", is_flag=True, help="Take benign requests as they are alone: for a guard of attacks' words, not of harm."
+)
 @fpr_option
 @click.option("--reads", type=click.Choice(["prompt", "answer"]), default="prompt", show_default=True,
               help="What is read: prompts, or the answers of --cases-from RUN, as its judge labels them.")  # fmt: skip
@@ -130,7 +133,7 @@ def _wanted(given: dict[str, Any]) -> "Wanted":
 
     return Wanted(
         given.get("suites", ()), given["attacks"], given.get("source", ""), given["benign"], given["limit"],
-        given["seed"], given["offline"],
+        given["seed"], given["offline"], given.get("plain", False),
     )  # fmt: skip
 
 

@@ -144,7 +144,7 @@ def _shown(ends: tuple[float, float]) -> str:
 def notes(result: GuardEval) -> list[str]:
     """What to keep in mind."""
     lines = [*result.notes]
-    if result.reads == "prompt":
+    if result.reads == "prompt" and not result.plain:
         lines.append(
             "Benign requests are sent as they are and in the words of each attack that asks nothing, and all of them "
             "count alike: the false alarms of your own traffic depend on how often it has such words."

@@ -32,7 +32,7 @@ class GuardEval:
     """Guards on the same texts. budget: share of benign texts that may be blocked, in (0, 1).
 
     harmful, benign: how many texts, and of how many behaviors.   differences: each further guard with the first.
-    needed: benign behaviors that the budget needs at least.
+    needed: benign behaviors that the budget needs at least.   plain: benign prompts came as they are alone.
     """
 
     source: str
@@ -44,6 +44,7 @@ class GuardEval:
     guards: tuple[GuardResult, ...]
     differences: tuple[GuardDifference, ...]
     notes: tuple[str, ...]
+    plain: bool = False
 
     def to_json(self) -> Json:
         """As `withstand guard eval --json` prints it and `guard.json` has it."""
@@ -105,6 +106,7 @@ def evaluate(
             for scored, result in zip(asked[1:], results[1:], strict=True)
         ),
         notes=(*texts.notes, *_circular(guards, texts)),
+        plain=texts.plain,
     )
 
 

@@ -59,13 +59,14 @@ class GuardText:
 class GuardTexts:
     """The texts of an evaluation, each there once, and what a reader must know of them. source: in words.
 
-    judges: keys of the judges that say which answers are harmful.
+    judges: keys of the judges that say which answers are harmful.   plain: benign prompts came as they are alone.
     """
 
     texts: tuple[GuardText, ...]
     source: str
     notes: tuple[str, ...] = ()
     judges: frozenset[str] = frozenset()
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class Wanted:
     """Where texts come from. suites, attacks, benign: specs; attacks () is `direct`; benign "" the suites' twins.
 
     run: test cases of this run or file, in place of attacks.   limit: behaviors of each suite, None for all.
+    plain: benign requests come as they are alone.
     """
 
     suites: tuple[str, ...] = ()
@@ -82,6 +84,7 @@ class Wanted:
     limit: int | None = None
     seed: int = 0
     offline: bool = False
+    plain: bool = False
 
 
 def texts_of(wanted: Wanted, reads: Reads, store: Store) -> GuardTexts:
@@ -116,7 +119,7 @@ def prompts(wanted: Wanted, store: Store | None) -> GuardTexts:
         named = {bare_label(transfer.label) for transfer in transfers} - {DIRECT}
         attacks = {label: attack for label, attack in attacks.items() if label in named}
         attacks, asking = _asking_nothing(attacks)
-        if alone := sorted(named - {*attacks}):
+        if (alone := sorted(named - {*attacks})) and not wanted.plain:
             notes.append(f"no benign prompt was worded by {series(alone)}, which is not made again: {WORDED_ALONE}")
     else:
         attacks, asking = _asking_nothing(attacks)
@@ -126,9 +129,11 @@ def prompts(wanted: Wanted, store: Store | None) -> GuardTexts:
                 hint="run it with `withstand run`, then name that run: --cases-from RUN",
             )
         worded += _worded(attacks, harmful, clusters, notes)
-    beside = {DIRECT: find.build("attack", DIRECT), **attacks}
+    beside = {DIRECT: find.build("attack", DIRECT), **({} if wanted.plain else attacks)}
     worded += _worded(beside, benign, clusters, notes)
-    return _once(worded, _source(harmful, benign, wanted), notes)
+    if wanted.plain:
+        notes.append(f"benign requests came as they are, in no attack's words: {WORDED_ALONE}")
+    return replace(_once(worded, _source(harmful, benign, wanted), notes), plain=wanted.plain)
 
 
 def benign_prompts(wanted: Wanted) -> GuardTexts:
