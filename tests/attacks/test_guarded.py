@@ -81,7 +81,7 @@ def test_a_blocked_candidate_is_below_every_answered_one_and_the_nearer_to_passi
     assert order[:3] == [0.3, 0.0, -1.0]
     assert order == sorted(order, reverse=True)
     assert order[3] < -3
-    assert order[-2] == order[-1] == -5
+    assert order[-2] == order[-1] == value(check(float("nan")), refused) == -5
     own_filter = Completion(user("x"), "", "filtered")
     assert (value(own_filter, refused), blocked_by(own_filter), heard(own_filter)) == (0.0, None, "")
     assert (

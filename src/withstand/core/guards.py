@@ -28,7 +28,8 @@ def blocked_by(answer: Completion) -> GuardCheck | None:
 def rank(check: GuardCheck) -> float:
     """Of a candidate that this check blocked, in [PASSES - 2, PASSES): the less suspicious the higher, and all that was
     blocked after the model had answered above what was blocked before. Without a score it is its stage's lowest."""
-    nearness = 0.0 if check.suspicion is None else min(1 / (1 + check.suspicion), 0.999)
+    score = check.suspicion
+    nearness = min(1 / (1 + score), 0.999) if score is not None and score >= 0 else 0.0  # no number is not above 0
     return PASSES - (1 if check.stage == "after" else 2) + nearness
 
 
