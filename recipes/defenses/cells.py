@@ -103,24 +103,27 @@ def run(out: Path, minutes: float, only: Sequence[str]) -> None:
 
 def measured(cell: Cell, store: Path, end: float) -> dict[str, Any] | None:
     """The row of a cell; None where no time was left for all of it."""
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers")}
-    about = {**cell._asdict(), "versions": {**versions, "python": platform.python_version()}}
-    if cell.knows == "adaptive":
-        attack, defense = (
-            find.build("attack", ATTACKS[cell.attack]),
-            find.build("defense", spec_of(DEFENSES[cell.defense])),
-        )
-        if knowledge(attack, defense) == "static":
-            return {**about, "broken": None, "seconds": 0, "only": "static"}
+    attack = find.build("attack", ATTACKS.get(cell.attack, {"use": cell.attack}))
+    defense = None if cell.defense == "none" else find.build("defense", spec_of(DEFENSES[cell.defense]))
+    about = {**cell._asdict(), "versions": versions(attack, defense)}
+    if cell.knows == "adaptive" and knowledge(attack, defense) == "static":
+        return {**about, "broken": None, "seconds": 0, "only": "static"}
     began = time.monotonic()
     spec = spec_for(cell)
     if cell.knows == "static":  # what the undefended run has is in the store: this asks nothing anew
-        found = whole(spec_for(Cell("none", cell.attack, "")), store, end)
-        spec["cases_from"] = found and found.name
+        bare = whole(spec_for(Cell("none", cell.attack, "")), store, end)
+        spec["cases_from"] = bare and bare.name
     ran = whole(spec, store, end) if spec.get("cases_from", True) else None
     if ran is None:
         return None
     return {**about, **figures(ran), "seconds": round(time.monotonic() - began)}
+
+
+def versions(attack: Any, defense: Any) -> dict[str, Any]:
+    """What a row was made with."""
+    libraries = {name: importlib.metadata.version(name) for name in ("withstand", "torch", "transformers")}
+    parts = {"attack": attack.version, "defense": defense.version if defense else 0}
+    return {**libraries, "python": platform.python_version(), **parts}
 
 
 def spec_for(cell: Cell) -> dict[str, Any]:
@@ -173,7 +176,8 @@ def figures(ran: Run) -> dict[str, Any]:
 
 def table(rows: dict[tuple[str, ...], dict[str, Any]]) -> Iterator[str]:
     """The grid as Markdown: of the dishes how many were broken, static / adaptive."""
-    yield f"| defense | {' | '.join(f'`{attack}`' for attack in ('direct', *ATTACKS))} | benign refused | asks, s |"
+    attacks = " | ".join(f"`{attack}`" for attack in ("direct", *ATTACKS))
+    yield f"| defense | {attacks} | benign refused | asks, tokens |"
     yield f"|---|{'---|' * (len(ATTACKS) + 3)}"
     bare = rows.get(("none", "direct", ""), {})
     for defense in ("none", *DEFENSES):
@@ -209,11 +213,11 @@ def refused(row: dict[str, Any], bare: dict[str, Any]) -> str:
 
 
 def cost(row: dict[str, Any]) -> str:
-    """Asks and seconds of one benign answer."""
+    """Most asks of an answer behind the defense, and tokens of a benign one on average, all asks together."""
     if not row:
         return ""
-    cost, n = row["benign_cost"], len(row["benign"])
-    return f"{cost['asks'] / n:.1f}, {cost['seconds'] / n:.1f}"
+    most = find.build("defense", spec_of(DEFENSES[row["defense"]])).asks if row["defense"] != "none" else 1
+    return f"{most}, {row['benign_cost']['tokens'] / len(row['benign']):.0f}"
 
 
 def page() -> str:
