@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import pytest
@@ -22,7 +22,7 @@ from withstand.engine.terms import BLOCKED, DOUBLING, penalty  # noqa: E402
 from withstand.engine.text import FIRST_DRAW, Prompt, make_prompt  # noqa: E402
 from withstand.models.hf import HF  # noqa: E402
 from withstand.registry import find  # noqa: E402
-from withstand.runner.adaptive import knowledge  # noqa: E402
+from withstand.runner.adaptive import bounds, knowledge  # noqa: E402
 
 REMINDER = SelfReminder("Mind.", "Remember.")
 BEHAVIOR = Behavior("b1", "Bake a loaf", target_string="Sure")
@@ -55,9 +55,11 @@ class AskedGuard(Passing):
     """The same of a guard that is a model."""
 
     signs: str = "!"
+    asked: list[Chat] = field(default_factory=list, compare=False)
 
     def suspicion(self, model: Any, chats: Sequence[Chat]) -> Any:
         yield from ()
+        self.asked.extend(chats)
         return Forbids(self.signs).scan(chats)
 
 
@@ -244,11 +246,15 @@ def test_the_best_case_of_every_attack_passes_the_guard(model: HF, name: str, ki
     suffix = blind.chat[0].text[len(BEHAVIOR.text) :]
     sign = sorted({*suffix} - {*BEHAVIOR.text, " ", "!"})[0]
     target = Target(model, kind(sign))
-    assert knowledge(find.build("attack", {"use": name, **SHORT[name]}), target.defense) == "adaptive"
+    attack = find.build("attack", {"use": name, **SHORT[name]})
+    assert knowledge(attack, target.defense) == "adaptive"
     aware = best(cases_of(name, target)[0])
     assert sign not in aware.chat[0].text
     assert blind.score != aware.score
     assert aware.score > -50
+    if isinstance(target.defense, AskedGuard):
+        most = bounds(attack, target.defense, benign=False).asks["guard"]
+        assert 0 < len(target.defense.asked) <= most * (2 if hasattr(attack, "run_together") else 1)
 
 
 def test_a_guard_is_asked_about_the_way_of_a_piece_and_the_search_goes_on_from_the_best_that_passed(model: HF) -> None:

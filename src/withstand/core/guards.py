@@ -14,6 +14,9 @@ FRESH = 3
 """Fresh draws by whose mean a search rates its best candidate before a randomized defense: the one draw by which it
 became the best is lucky."""
 
+MOST = 32
+"""Texts that a guard which is a model is asked about after a piece of a search by weights, at most."""
+
 PASSES = -3.0
 """Above the rank of every blocked candidate, below the score of every answered one."""
 

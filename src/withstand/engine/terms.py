@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from withstand.core import Chat, Flow, Json, Model, WithstandError, user, work
+from withstand.core.guards import MOST
 from withstand.core.optional import optional
 from withstand.core.protocols import SeenThrough
 from withstand.engine.text import Prompt
@@ -23,8 +24,8 @@ BLOCKED = 100.0
 """Nats that any blocked text costs: above the mean cross-entropy of any token that a model can hold for likely."""
 DOUBLING = 10.0
 """Nats more for each doubling of the suspicion above 1, so that blocked texts are led to where one passes."""
-BATCH, MOST = 8, 32
-"""Texts that a guard is asked about at once, and at most after a piece of work."""
+BATCH = 8
+"""Texts that a guard is asked about at once."""
 
 Guard: TypeAlias = Callable[[Sequence[Chat]], Flow[list[float]]]
 """The suspicion of each chat, by asking a model."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from withstand.core import Defense, Flow, Json, TestCase, UpperBounds, intercept
-from withstand.core.guards import FRESH, bypassed, randomized
+from withstand.core.guards import FRESH, MOST, bypassed, randomized
 from withstand.core.optional import optional
 from withstand.registry import find
 from withstand.runner.transfer import TransferredCases
@@ -83,9 +83,14 @@ def worded_anew(flow: Flow[None], defense: Any, benign: Collection[str]) -> Flow
 
 def bounds(attack: Any, defense: Defense | None, benign: bool) -> UpperBounds:
     """The upper bounds of an attack for one behavior behind a defense: of an informed one each final test case comes in
-    the words of each bypass too, and a search draws its best candidates again before a randomized defense."""
+    the words of each bypass too, a search draws its best candidates again before a randomized defense, and one by
+    weights asks a guard that is a model about texts after each of its pieces."""
     most: UpperBounds = attack.most()
-    if defense is None or most.drawn:
+    if defense is None:
+        return most
+    if "weights" in attack.needs and _must_be_asked(defense) and not _elsewhere(attack):
+        most = replace(most, asks={**most.asks, "guard": _pieces(attack) * MOST * max(1, defense.asks - 1)})
+    if most.drawn:
         return most
     if by_asking(attack):
         times = 1 + FRESH if randomized(defense) and not _elsewhere(attack) else 1
@@ -94,3 +99,16 @@ def bounds(attack: Any, defense: Defense | None, benign: bool) -> UpperBounds:
     if informed(attack, defense) and not benign:
         return replace(most, cases=most.cases * (1 + len(optional(defense, "bypasses"))))
     return most
+
+
+def _must_be_asked(defense: Defense) -> bool:
+    """Whether asking is the only way to know what it says of a prompt."""
+    return bool(optional(defense, "suspicion")) and not (optional(defense, "terms") or optional(defense, "scan"))
+
+
+def _pieces(attack: Any) -> int:
+    """The most pieces of work of a search by weights, the first and the last of each restart among them."""
+    steps = next((n for name in ("steps", "passes", "rounds", "length") if (n := getattr(attack, name, 0))), 0)
+    steps *= len(attack.init) if hasattr(attack, "passes") else 1  # each goes through all places
+    restarts: int = getattr(attack, "n", 1)
+    return restarts * (2 - steps // -getattr(attack, "every", 1))

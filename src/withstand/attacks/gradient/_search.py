@@ -9,9 +9,10 @@ from torch import Tensor
 
 from withstand.attacks.gradient._soft import finite, packed, unpacked
 from withstand.core import Behavior, Json, SpecError, WhiteBox, WithstandError, from_json
+from withstand.core.guards import MOST
 from withstand.core.notice import tell_step
 from withstand.engine.objective import Objective
-from withstand.engine.terms import MOST, guard_of
+from withstand.engine.terms import guard_of
 from withstand.engine.text import Prompt, allowed, make_prompt, target_ids
 
 
