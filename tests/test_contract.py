@@ -32,6 +32,7 @@ from withstand.core import (
     intercept,
     user,
 )
+from withstand.core.guarding import judged_answer, judged_prompts
 from withstand.core.optional import optional
 from withstand.core.stage import Stage
 from withstand.judges import _signature_file
@@ -208,9 +209,12 @@ def make(minimal):
 
     def build(kind, name, /, **fields):
         try:
-            return find.build(kind, {**minimal(kind, name), **fields})
+            built = find.build(kind, {**minimal(kind, name), **fields})
+            if kind == "judge":
+                optional(built, "check")()
+            return built
         except SpecError as error:
-            if "not installed" in str(error):
+            if "not installed" in str(error) or "cannot download" in str(error):
                 pytest.skip(str(error))
             raise
 
@@ -576,6 +580,19 @@ class TestEveryJudge:
             played = play(graded(judge, COOK, completion))
             assert (played.value.outcome, played.asks) == ("unscored", [])
             assert played.value.why
+
+    def test_what_it_says_that_it_can_guard_it_can(self, play, make, name):
+        """Without a behavior, on prompts and answers of any form: a verdict each, within its number of asks."""
+        judge = make("judge", name)
+        guards = optional(judge, "guards")
+        assert guards <= {"prompt", "answer"}
+        if "prompt" in guards:
+            played = play(judged_prompts(judge, CHATS))
+            assert len(played.value) == len(CHATS)
+            assert sum(len(ask.chats) for ask in played.asks) <= judge.asks * len(CHATS)
+        for chat in CHATS if "answer" in guards else []:
+            verdict = play(judged_answer(judge, Completion(chat, "Sure, bake it."))).value
+            assert verdict.outcome in ("success", "failure", "refused", "unscored")
 
 
 @pytest.mark.parametrize("text", ["", "nothing of the kind"])
