@@ -18,7 +18,7 @@ from withstand.registry import find, grammar
 from withstand.report import roc as page
 from withstand.results.guard_eval import evaluate, threshold
 from withstand.results.guard_scores import WINDOW, scores_of
-from withstand.results.guard_texts import Wanted, benign_prompts, prompts
+from withstand.results.guard_texts import Wanted, answers, benign_prompts, prompts
 from withstand.results.guards import Guard, guards_named
 from withstand.runner.asking import INTERRUPTED, Asking
 
@@ -223,7 +223,7 @@ def test_the_command_writes_a_page_and_the_line_runs(withstand, tmp_path):
     assert withstand(*run).code == 0
 
 
-def test_answers_are_harmful_where_the_judge_of_the_run_says_so(withstand):
+def test_answers_are_harmful_where_the_judge_of_the_run_says_so(withstand, tmp_path):
     run = ["run", "-s", "kitchen,limit=12", "-t", "scripted-kitchen", "-a", "direct", "-a", "story", "--name", "base"]
     assert withstand(*run).code == 0
     tried = ["guard", "eval", "kitchen", "-g", LENGTH, "--reads", "answer", "--fpr", "0.1", "-o", "out", "--json"]
@@ -234,9 +234,16 @@ def test_answers_are_harmful_where_the_judge_of_the_run_says_so(withstand):
     assert any("kitchen itself said which answers are harmful" in note for note in value["notes"])
     assert judge["at"]["caught"]["count"] == value["harmful"][0] > 0
     assert judge["at"]["alarms"]["count"] == 0
+    judges = f"[{{ use = '{LENGTH}', most = 100000 }}, '{LENGTH}']"
+    spec = f"guard,judges={judges},pass_below=0,block_above=0.9"
+    with api.open_store(tmp_path / "withstand.db") as store:
+        texts = answers(store, "base").texts
+    [cascade] = withstand(*tried[:2], spec, *tried[5:], "--cases-from", "base").json["guards"]
+    assert cascade["at"]["caught"]["count"] == sum(len(text.answer) >= 200 for text in texts if text.harmful) > 0
+    assert cascade["spec"].endswith("reads=answer")
     assert withstand(*tried).err.startswith("error: --reads answer reads the answers of a run")
     both = withstand(*tried, "-g", "perplexity_filter:smollm2", "--cases-from", "base")
-    assert "perplexity_filter:smollm2 scores prompts, and no answers" in both.err
+    assert "perplexity_filter:smollm2 reads prompts, and no answers" in both.err
 
 
 BAD = {
@@ -285,3 +292,12 @@ def test_a_budget_that_no_data_supports_sets_no_threshold(withstand, tmp_path):
     same = withstand("guard", "threshold", f"{LENGTH},most=9", "--benign", "benign.jsonl", "--fpr", "0.05")
     assert "benign prompts have its highest score" in " ".join(same.err.split())
     assert "no threshold to set" in withstand("guard", "threshold", "contains:a", "--benign", "benign.jsonl").err
+
+
+def test_a_guard_asks_and_the_model_behind_it_does_not(asking):
+    """`self_check` asks the target about the prompt: one ask, and none for an answer."""
+    [guard] = guards_named(["self_check"], "prompt", "scripted,reply=No")
+    texts = prompts(PLAIN, asking.store)
+    [figures] = evaluate([guard], texts, 0.1, "prompt", asking).guards
+    assert (figures.levels, figures.cost.asks, figures.unscored) == (1, 1, (0, 0))
+    assert figures.spec == "self_check,reads=prompt"

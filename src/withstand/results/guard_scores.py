@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from withstand.core import Ask, Completion, Flow, Sampling, digest, intercept, to_json
+from withstand.core import Ask, AskError, Completion, Flow, Sampling, digest, intercept, to_json
 from withstand.core.content import Json
 from withstand.core.device import device_name
 from withstand.core.guarding import judged_answer, judged_prompts
-from withstand.core.optional import optional
 from withstand.core.outcomes import is_hit
 from withstand.registry import find
 from withstand.results.guard_texts import GuardText
@@ -22,11 +21,14 @@ from withstand.runner.flows import defended
 from withstand.store.store import Row
 from withstand.store.tables import VERDICTS
 
-VERSION = 1
+VERSION = 2
 """Of how a guard is asked about a text; another number asks anew."""
 
 WINDOW = 32
 """Texts that a model of this machine reads in one call: so many a killed command may ask about again."""
+
+BEHIND = Sampling(max_tokens=1, stop=("\n[the model behind a guard]\n",))
+"""How a defense asks the model that it defends for its answer, and nobody else."""
 
 T = TypeVar("T")
 
@@ -94,18 +96,27 @@ def _rowed(guard: Guard, text: GuardText, key: str) -> Callable[[], Flow[tuple[R
 
 
 def _by_defense(guard: Guard, text: GuardText) -> Flow[Json]:
-    defense = guard.component
-    if getattr(defense, "judges", ()):  # its suspicion hides that it could not say, its check does not
-        nobody = find.build("target", {"use": "scripted", "reply": "none"})
-        [answer] = yield from defense.answer(nobody, [text.chat], Sampling())
-        check = next(check for check in answer.checks if check.stage == "before")
-        score = float(check.blocked) if check.suspicion is None else check.suspicion
-        return _answer(None if check.failed else score, None, check.failed)
-    scan, suspicion = optional(defense, "scan"), optional(defense, "suspicion")
-    [score] = scan([text.chat]) if scan is not None else (yield from suspicion(guard.model, [text.chat]))
-    if score is None or not math.isfinite(score):
-        return _answer(None, None, f"its score is {score}")
-    return _answer(float(score), None)
+    """What a defense's checks say. Its suspicion would hide that it could not say. The model behind it is not asked."""
+    nobody = guard.model or find.build("target", {"use": "scripted", "reply": "none"})
+
+    def given(item: Any) -> Flow[Any]:
+        if isinstance(item, Ask) and item.sampling.stop == BEHIND.stop:
+            return [Completion(chat, text.answer or "none") for chat in item.chats]
+        if guard.model is None and item.model == nobody:
+            raise AskError(f"{guard.label} asks the model that it defends", hint="--target SPEC names it")
+        return (yield item)
+
+    [answer] = yield from intercept(guard.component.answer(nobody, [text.chat], BEHIND), given)
+    stage = "before" if text.answer is None else "after"
+    checks = [check for check in answer.checks if check.stage == stage]
+    if not checks:
+        return _answer(None, None, f"it read no {guard.reads}")
+    if failed := next((check.failed for check in checks if check.failed), ""):
+        return _answer(None, None, failed)
+    scores = [check.suspicion for check in checks if check.suspicion is not None]
+    if not all(map(math.isfinite, scores)):
+        return _answer(None, None, f"its score is {max(scores)}")
+    return _answer(max(scores, default=None), any(check.blocked for check in checks))
 
 
 def _by_judge(guard: Guard, text: GuardText) -> Flow[Json]:

@@ -64,30 +64,41 @@ def guards_named(specs: Sequence[str], reads: Reads, target: str = "", offline: 
     return guards
 
 
-def _guard(spec: Mapping[str, Any], reads: Reads, model: Model | None) -> Guard:
-    kind, built = _built(spec)
-    label = find.label(kind, spec)
+def _guard(given: Mapping[str, Any], reads: Reads, model: Model | None) -> Guard:
+    kind, built = _built(given, reads)
+    label = find.label(kind, given)
     if kind == "judge":
-        placed = _placed(spec, reads)
+        placed = _placed(given, reads)
         find.build("defense", placed)  # raises for a judge that is no guard
         return Guard(label, placed, built, True, reads)
+    spec, names = _reading(given, reads), _names(given)
+    bare = {key: value for key, value in spec.items() if key != "threshold"}
     judges: tuple[Any, ...] = getattr(built, "judges", ())
     if len(judges) == 1:  # the defense `guard` with one judge is that judge
-        find.build("defense", {**spec, "reads": reads})
-        bare = {key: value for key, value in spec.items() if key != "threshold"}
-        return Guard(label, {**bare, "reads": reads}, judges[0], True, reads, built.threshold)
-    if optional(built, "scan") is None and optional(built, "suspicion") is None:
+        return Guard(label, bare, judges[0], True, reads, built.threshold)
+    scores = any(optional(built, name) is not None for name in ("scan", "suspicion"))
+    if reads == "prompt" and not scores:
         hint = "name a judge, or a defense that blocks prompts, such as perplexity_filter:smollm2"
         raise SpecError(f"{label} says of no prompt how suspicious it is", hint=hint)
-    if reads == "answer":
-        raise SpecError(f"{label} scores prompts, and no answers", hint="name a judge, or leave --reads answer out")
-    if optional(built, "scan") is None and model is None and not any(find.models(built)):
+    if reads == "answer" and "reads" not in names:
+        raise SpecError(f"{label} reads prompts, and no answers", hint="name a judge, or leave --reads answer out")
+    if "model" in names and optional(built, "scan") is None and model is None and not any(find.models(built)):
         hint = f"--target SPEC names it, or write {spec['use']}:MODEL where it has a field for one"
         raise SpecError(f"{label} asks the model that it defends, and none is named", hint=hint)
-    adjustable = _has_threshold(spec) and not judges  # a cascade's scores are of several judges
-    bare = {key: value for key, value in spec.items() if key != "threshold"}
-    own = float(find.build("defense", spec).threshold) if adjustable and "threshold" in _given(spec) else None
+    adjustable = "threshold" in names and not judges  # a cascade's scores are of several judges
+    written_one = adjustable and "threshold" in find.resolve("defense", given)[1]
+    own = float(find.build("defense", given).threshold) if written_one else None
     return Guard(label, bare if adjustable else spec, built, False, reads, own, adjustable, model)
+
+
+def _reading(spec: Mapping[str, Any], reads: Reads) -> dict[str, Any]:
+    """The spec of a defense, reading what is wanted where it has that field."""
+    return {**spec, "reads": reads} if "reads" in _names(spec) else dict(spec)
+
+
+def _names(spec: Mapping[str, Any]) -> set[str]:
+    """The fields of a defense."""
+    return {field.name for field in fields(find.resolve("defense", spec)[0])}
 
 
 def _placed(spec: Mapping[str, Any], reads: Reads) -> dict[str, Any]:
@@ -97,15 +108,7 @@ def _placed(spec: Mapping[str, Any], reads: Reads) -> dict[str, Any]:
     return {"use": "guard", **first, "reads": reads}
 
 
-def _has_threshold(spec: Mapping[str, Any]) -> bool:
-    return any(field.name == "threshold" for field in fields(find.resolve("defense", spec)[0]))
-
-
-def _given(spec: Mapping[str, Any]) -> Mapping[str, Any]:
-    return find.resolve("defense", spec)[1]
-
-
-def _built(spec: Mapping[str, Any]) -> tuple[str, Any]:
+def _built(spec: Mapping[str, Any], reads: Reads) -> tuple[str, Any]:
     """The kind of a guard and its component. Where a judge and a defense have its name, the judge if it can be built.
 
     Raises `SpecError` for a name that neither has, and as building does.
@@ -114,7 +117,7 @@ def _built(spec: Mapping[str, Any]) -> tuple[str, Any]:
     errors = []
     for kind in kinds:
         try:
-            return kind, _scored(kind, spec)
+            return kind, _scored(kind, spec, reads)
         except SpecError as error:
             errors.append(error)
     if not any(find.entry_of(kind, spec["use"]) for kind in kinds):
@@ -125,9 +128,10 @@ def _built(spec: Mapping[str, Any]) -> tuple[str, Any]:
     raise errors[-1 if find.entry_of("judge", first) else 0]  # guard:JUDGE is the defense, guard:MODEL the judge
 
 
-def _scored(kind: str, spec: Mapping[str, Any]) -> Any:
+def _scored(kind: str, spec: Mapping[str, Any], reads: Reads) -> Any:
     """A component; a defense so that its suspicion is its score, but for one of judges."""
     if kind == "judge":
         return find.build(kind, spec)
-    names = {field.name for field in fields(find.resolve(kind, spec)[0])}
-    return find.build(kind, {**spec, "threshold": RAW} if "threshold" in names and "judges" not in names else spec)
+    names, cls = _names(spec), find.resolve(kind, spec)[0]
+    raw = "threshold" in names and "judges" not in names and any(hasattr(cls, name) for name in ("scan", "suspicion"))
+    return find.build(kind, {**_reading(spec, reads), "threshold": RAW} if raw else _reading(spec, reads))
