@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from withstand import api
+from withstand.report.comparison import heading
 from withstand.report.write import render
+from withstand.results.comparison import compare_runs
 from withstand.results.decide import decide, of_spec
 from withstand.results.graded import BehaviorResult, Graded
 from withstand.results.guarded import Answer, false_alarms
@@ -47,6 +49,13 @@ def test_a_planted_defense_stops_what_is_static_and_falls_to_what_knows_it(ran):
     assert "Defenses: adaptive beside static attacks" in page
     assert run.summary["defenses"][0]["word"] == "the gain vanishes"
     assert "(adaptive)" in render(run.store, run.row, "tex")
+    compared = compare_runs(run.store, "bare", "r:attack=withstand_toys:Pleads found")
+    assert [result.word for result in compared.defenses] == ["static only"]
+    both = compare_runs(run.store, "bare", f"r:attack={PLEADS}")
+    assert heading(both).startswith("withstand_toys:Oracle")
+    assert "shows no gain: adaptive attacks show 0 points" in heading(both)
+    [static] = compare_runs(run.store, "r:attack=withstand_toys:Pleads found", f"r:attack={PLEADS}").rows
+    assert "A's attack is static, B's adaptive: a static one flatters the defense on its side" in static.notes
     line = next(line for line in render(run.store, run.row, "csv").splitlines() if "found on" in line)
     assert line.endswith(",static")
 

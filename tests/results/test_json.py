@@ -34,7 +34,7 @@ PARTS = {
 CATEGORY = "category behaviors cases success scored asr asr_interval"
 CASE = (
     "cell behavior category text context case sample completion reasoning tool_calls finish tokens outcome score why "
-    "error hint spent cut chat cluster"
+    "error hint spent cut chat cluster checks"
 )
 POINT = "cell target defense attack by spent rate low high broken at_most behaviors area forecast"
 PAIR = (
@@ -95,7 +95,7 @@ def test_cases_and_the_curve_of_a_search(store):
 
 def test_a_comparison(store):
     value = printed(store, "compare", "kitchen", "--by", "attack")
-    assert keys(value) == "schema a b margin correction revealed rows notes overall statistic k policy"
+    assert keys(value) == "schema a b margin correction revealed rows notes overall statistic k policy defenses"
     assert {keys(row) for row in value["rows"]} == {PAIR}
     assert {keys(row) for row in value["overall"]} == {OVERALL}
     assert {keys(row[side]) for row in value["rows"] for side in "ab"} == {SIDE}

@@ -84,10 +84,13 @@ def compare(
 
 def _show(comparison: "Comparison") -> None:
     from withstand.report import comparison as page
+    from withstand.report.defended import sentences
 
     console.put(f"A: {comparison.a}")
     for label in comparison.b:
         console.put(f"B: {label}")
+    for text in sentences(comparison.defenses):
+        console.put(text)
     console.put(page.headline(comparison))
     for table in page.tables(comparison):
         console.put("")

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from withstand.core.text import count, percent, rate, series
+from withstand.report.defended import sentences
 from withstand.report.forest import Forest, Line, points_of
 from withstand.report.table import Column, Table
 from withstand.report.table import markdown as escaped
@@ -161,6 +162,11 @@ def notes(comparison: Comparison) -> list[str]:
     return list(dict.fromkeys([*comparison.notes, *whole]))
 
 
+def heading(comparison: Comparison) -> str:
+    """What becomes of the gains of defenses, and the headline."""
+    return " ".join([*sentences(comparison.defenses), headline(comparison)])
+
+
 def headline(comparison: Comparison) -> str:
     """The answer: whether B was broken less often over all rows, what became of over-refusal, and which rows differ."""
     what, together = next(by_measure(comparison.overall))
@@ -217,7 +223,7 @@ def html(comparison: Comparison) -> str:
     comparison = comparison.shown()
     return render(
         HERE / "comparison.html.j2",
-        headline=headline(comparison),
+        headline=heading(comparison),
         facts=[("A", [comparison.a]), ("B", comparison.b)],
         forest=forest(comparison),
         points_of=points_of,
@@ -245,7 +251,7 @@ def how(comparison: Comparison) -> str:
 def markdown(comparison: Comparison) -> str:
     """The comparison in GitHub's Markdown, without texts of behaviors."""
     comparison = comparison.shown()
-    parts = [f"# {escaped(headline(comparison))}", f"A: {escaped(comparison.a)}"]
+    parts = [f"# {escaped(heading(comparison))}", f"A: {escaped(comparison.a)}"]
     parts += [f"B: {escaped(label)}" for label in comparison.b]
     for part in tables(comparison):
         parts += [f"## {escaped(part.title)}", part.markdown()]

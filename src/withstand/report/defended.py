@@ -57,7 +57,9 @@ def costs(results: Sequence[DefenseResult]) -> Table:
         Column("refused", _count, right=True), Column("over-refusal", change, "95%", right=True),
         Column("guard failed", _failed, right=True),
     ]  # fmt: skip
-    rows = {(result.target, result.defense): _costs(result.name, result.guarded) for result in results}
+    rows = {
+        (result.target, result.defense): _costs(result.name, result.guarded) for result in results if result.guarded
+    }
     note = (
         "Asks, tokens, time and cost are means of an answer; without the defense, of the same prompts where they are"
         " benign or static. Asks are to any model. Time is of models and of the defense's own process, as busy as the"

@@ -9,6 +9,7 @@ from withstand.results import compare
 from withstand.results.by_policy import assigned, by_category
 from withstand.results.cells import plain
 from withstand.results.compare import Pair
+from withstand.results.defended import DefenseResult, between
 from withstand.results.labeled_pairs import LabeledPair, labeled_pairs, unlike_styles
 from withstand.results.names import names_of, renamed
 from withstand.results.others import others_of
@@ -27,7 +28,7 @@ class Comparison:
     """Two or more sides compared by a statistic of the harmful cells (k: of so many draws): their labels, the margin in
     (0, 1) within which a rate counts as unchanged, the name of the correction of p, whether texts are in it, the rows,
     notes on what was left out, and for each B one difference over all rows. policy: by whose categories rows of harmful
-    cells are split, "" for none."""
+    cells are split, "" for none. defenses: what each gains of which one side is the target without it."""
 
     schema: int
     a: str
@@ -41,6 +42,7 @@ class Comparison:
     statistic: Statistic = "mean"
     k: int | None = None
     policy: str = ""
+    defenses: tuple[DefenseResult, ...] = ()
 
     def to_json(self) -> Json:
         """What `withstand compare --json` prints."""
@@ -57,6 +59,7 @@ class Comparison:
                 replace(row, label=renamed(row.label, names), name=renamed(row.name, names)) for row in self.rows
             ),
             notes=tuple(renamed(note, names) for note in self.notes),
+            defenses=tuple(result.shown(names) for result in self.defenses),
             overall=tuple(
                 replace(
                     row,
@@ -81,6 +84,7 @@ def compare_runs(
     each of its categories, all of one family; what all rows say together is as without it.
     """
     sides = compare.split_by(store, a, by) if by else [(compare.side(store, a), compare.side(store, b))]
+    gained = [result for first, second in sides for result in between(first.cells, second.cells)]
     for pair in sides:
         check_draws(pair, statistic, k)
         if statistic == "any_attack":
@@ -124,6 +128,7 @@ def compare_runs(
         statistic=statistic,
         k=k,
         policy=policy.label if policy else "",
+        defenses=tuple(gained),
     )
 
 

@@ -59,7 +59,7 @@ class DefenseResult:
     gain against each kind of those attacks that have an adaptive form and were run without the defense too, the
     adaptive one with the static cases beside them, as an attacker may; of "static only" against all. None: nothing to
     compare.   word: what is left of the gain.   says: in sentences.   defenses: that the intervals hold for at once.
-    guarded: what the defense costs.
+    guarded: what the defense costs, in a run.
     """
 
     suite: str
@@ -73,7 +73,7 @@ class DefenseResult:
     word: Word
     says: tuple[str, ...]
     defenses: int
-    guarded: Guarded
+    guarded: Guarded | None
 
     @property
     def name(self) -> str:
@@ -103,6 +103,15 @@ def defenses(store: Store, run: RunRow) -> list[DefenseResult]:
     return [replace(result, suite=names[result.suite]) for result in results]
 
 
+def between(first: Sequence[Graded], second: Sequence[Graded]) -> list[DefenseResult]:
+    """Of two sides that are compared, what each defense gains whose target the sides have without it too."""
+    cells = [*first, *second]
+    bare = [cell for cell in cells if cell.defense == "none"]
+    groups = [group for group in by_target(cells) if group[0].defense != "none"]
+    groups = [group for group in groups if any(_alike(cell, group[0]) for cell in bare if not cell.benign)]
+    return [_of_group(group, bare, len(groups), None) for group in groups]
+
+
 def _found_in(store: Store, run: RunRow) -> Iterator[Source]:
     """The run whose test cases this one was sent, with its cells; nothing where it was sent none of a run."""
     name = run.spec.get("cases_from") or ""
@@ -111,7 +120,7 @@ def _found_in(store: Store, run: RunRow) -> Iterator[Source]:
         yield source, reviewed(store, source, graded(store, source))
 
 
-def _of_group(group: Sequence[Graded], cells: Sequence[Graded], several: int, costs: Guarded) -> DefenseResult:
+def _of_group(group: Sequence[Graded], cells: Sequence[Graded], several: int, costs: Guarded | None) -> DefenseResult:
     first, level = group[0], gains.together(several)
     attacks: dict[str, list[Graded]] = {}
     for cell in group:
@@ -222,7 +231,8 @@ def says(result: DefenseResult) -> Iterator[str]:
 def _verdict(result: DefenseResult) -> str:
     name, static, adaptive = result.name, result.static, result.adaptive
     of_static = f"static attacks show {points(static, result.defenses)}" if static else ""
-    of_adaptive = f"adaptive ones {points(adaptive, result.defenses)}" if adaptive else ""
+    attacks = "adaptive ones" if static else "adaptive attacks show"
+    of_adaptive = f"{attacks} {points(adaptive, result.defenses)}" if adaptive else ""
     both = ", ".join(filter(None, [of_static, of_adaptive]))
     match result.word:
         case "static only":

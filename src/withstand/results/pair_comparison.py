@@ -225,6 +225,14 @@ def unequal(pair: Pair) -> Iterator[str]:
     """What favors a side, beside the target."""
     if pair.a.watched or pair.b.watched:
         yield "a side was stopped by what it found: the interval and p are a little too sure"
+    if pair.a.knows and pair.b.knows and pair.a.knows != pair.b.knows:
+        yield f"A's attack is {pair.a.knows}, B's {pair.b.knows}: a static one flatters the defense on its side"
+    a, b = (max((result.cases for result in side.behaviors.values()), default=0) for side in (pair.a, pair.b))
+    if a != b and "adaptive" in (pair.a.knows, pair.b.knows):
+        yield (
+            f"up to {count(a, 'case')} a behavior in A, {b:,} in B: a mean over words made for a defense lies below "
+            "what any of them broke"
+        )
     if pair.a.budget != pair.b.budget:
         yield "the attacks had different budgets"
 

@@ -167,7 +167,7 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
             *filter(None, [others.in_words()]),
             *left_out(store, run),
             *warnings_of(store, run, cells, asked),
-            *guard_warnings({(result.target, result.defense): result.guarded for result in gained}),
+            *guard_warnings({(result.target, result.defense): result.guarded for result in gained if result.guarded}),
         ),
         worst=()
         if by_hand
