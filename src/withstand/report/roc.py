@@ -68,7 +68,7 @@ def sentences(result: GuardEval, guard: GuardResult) -> Iterator[str]:
         yield "It gives no scores: a point, and no curve. No threshold can be set."
     if any(guard.unscored):
         yield _unscored(guard)
-    for part in guard.parts:
+    for part in guard.parts if result.reads == "prompt" else ():
         if _words_alone(part):
             assert part.caught is not None
             assert part.alarms is not None
