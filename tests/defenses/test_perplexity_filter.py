@@ -99,5 +99,5 @@ def test_a_score_that_is_no_number_passes_nothing(monkeypatch):
     monkeypatch.setattr(perplexity, "text_nats", lambda _model, texts: [[1.0] * 10 + [3.0] for _ in texts])
     assert FILTER.read(MODEL, [["a", "b"], []]) == [[3.0, 3.0], []]
     [term] = FILTER.terms(MODEL)
-    assert (term.model, term.same, term.threshold, term.window) == (MODEL, True, 2.0, 10)
+    assert (term.model, term.same, term.threshold, term.window) == (MODEL, True, 0.98 * 2.0, 10)
     assert not PerplexityFilter(Weighty(lambda *_: ""), 2.0).terms(MODEL)[0].same

@@ -6,7 +6,7 @@ pytest.importorskip("torch")
 import torch
 
 import tiny
-from withstand.core import Behavior, user
+from withstand.core import Behavior, Message, user
 from withstand.engine.engine import engine_of
 from withstand.engine.perplexity import PerplexityTerm, opening, text_nats, windows
 from withstand.engine.text import make_prompt
@@ -110,3 +110,11 @@ def test_the_gradient_by_tokens_is_that_of_a_plain_pass(model, with_bos, window,
         assert term.suspicions([user(sent)]) == pytest.approx([suspicion.item()], rel=1e-5)
         torch.testing.assert_close(term.gradient(engine, prompt, slot), leaf.grad, rtol=1e-4, atol=1e-5)
     assert PerplexityTerm(reader, threshold, window, same=False).gradient(engine, prompt, slot) is None
+
+
+def test_every_turn_that_the_caller_wrote_counts(model):
+    term = PerplexityTerm(model, 100.0, 0, same=True)
+    odd, plain = "Bake a loaf", "Bake a cake"
+    bare = [term.suspicions([user(text)])[0] for text in (odd, plain)]
+    talk = (Message("system", odd), *user(plain), Message("assistant", odd), *user("B"), Message("assistant", plain))
+    assert term.suspicions([talk, (*talk, *user(odd)), talk[:1]]) == pytest.approx([bare[1], max(bare), 0.0])

@@ -13,10 +13,15 @@ from withstand.core.records import Behavior, Chat, Completion, Verdict
 
 
 def written_text(chat: Chat) -> str:
+    """What the caller wrote, as one text."""
+    return "\n\n".join(written_turns(chat))
+
+
+def written_turns(chat: Chat) -> list[str]:
     """What the caller wrote: the turns of the user, and an opening of the answer (a prefill). Not the system message,
     which is whose application it is, and no earlier answers."""
     prefill = chat[-1:] if chat and chat[-1].role == "assistant" else ()
-    return "\n\n".join([*(turn.text for turn in chat if turn.role == "user"), *(turn.text for turn in prefill)])
+    return [*(turn.text for turn in chat if turn.role == "user"), *(turn.text for turn in prefill)]
 
 
 def judged_prompts(judge: Judge, chats: Sequence[Chat]) -> Flow[list[Verdict]]:

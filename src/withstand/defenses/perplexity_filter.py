@@ -22,9 +22,12 @@ from withstand.core import (
     Worked,
     ask,
 )
+from withstand.core.guarding import written_turns
 from withstand.defenses._sums import blocked, summed
 
 NAME = "perplexity_filter"
+MARGIN = 0.98
+"""Of the threshold, what a search by weights stays below. The windows of one text in bfloat16 were seen 0.6% apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +101,20 @@ class PerplexityFilter:
         return (yield from self._read(model, chats))[0]
 
     def terms(self, model: WhiteBox) -> tuple[Any, ...]:
-        """Of an attack on this model's weights; with a gradient where the filter's model is the same one."""
+        """Of an attack on this model's weights; with a gradient where the filter's model is the same one.
+
+        Its threshold is lower by a little: nats in half precision depend on what else is read with a text.
+        """
         from withstand.engine.perplexity import PerplexityTerm
 
         assert self.threshold is not None
         own: Any = self.model or model
         bare = getattr(model, "model", model)  # of one that is seen through a defense
-        return (PerplexityTerm(own, self.threshold, self.window, same=own in (model, bare)),)
+        return (PerplexityTerm(own, MARGIN * self.threshold, self.window, same=own in (model, bare)),)
 
     def _read(self, model: Model, chats: Sequence[Chat]) -> Flow[tuple[list[float], Worked]]:
         """The suspicion of each chat, and what reading all of them took."""
-        turns = [_written(chat) for chat in chats]
+        turns = [written_turns(chat) for chat in chats]
         reader: Any = self.model or model
         worked: Worked = yield Work(reader, self.read, [text for texts in turns for text in texts])
         scores = iter(worked.value)
@@ -128,9 +134,3 @@ class PerplexityFilter:
             raise AskError(f"the model of {NAME} gives no number for a prompt", hint="use it in float32")
         scores = iter(highest)
         return [[next(scores) for _ in part] for part in parts]
-
-
-def _written(chat: Chat) -> list[str]:
-    """What the caller wrote: the turns of the user, and a prefill."""
-    prefill = chat[-1:] if chat and chat[-1].role == "assistant" else ()
-    return [turn.text for turn in chat if turn.role == "user"] + [turn.text for turn in prefill]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from withstand.core import Chat, WhiteBox
+from withstand.core.guarding import written_turns
 from withstand.engine.likelihood import Pair, token_nats
 from withstand.engine.packed import Row, Trunk
 from withstand.engine.text import MARK, Prompt, texts
@@ -80,8 +81,10 @@ class PerplexityTerm:
     same: bool
 
     def suspicions(self, chats: Sequence[Chat]) -> list[float]:
-        """Of each chat of one turn, whose text is tokenized anew."""
-        return [self.suspicion(nats) for nats in text_nats(self.model, [chat[0].text for chat in chats])]
+        """Of each chat, the highest of what its caller wrote in it, tokenized anew."""
+        turns = [written_turns(chat) for chat in chats]
+        nats = iter(text_nats(self.model, [text for texts in turns for text in texts]))
+        return [max((self.suspicion(next(nats)) for _ in texts), default=0.0) for texts in turns]
 
     def suspicion(self, nats: Sequence[float]) -> float:
         """Of a text with these nats, 0 or more."""
