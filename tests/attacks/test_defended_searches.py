@@ -192,8 +192,8 @@ def test_only_slots_that_may_win_are_shown_to_a_guard_and_the_winners_are_those_
 
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"buffer": 0}, {"momentum": 0.5}, {"screen_tokens": 1, "verify": 4}, {"race": True, "loss": "ce_first"},
-     {"screen_tokens": 1, "probe": 4}, {"positions": "one", "buffer": 3}],
+    [{"buffer": 0}, {"momentum": 0.5, "buffer": 3}, {"race": True, "loss": "ce_first"},
+     {"screen_tokens": 1, "probe": 4}],
 )  # fmt: skip
 def test_gcg_ends_with_a_text_that_passes_where_the_one_found_without_knowing_is_blocked(
     model: HF, fields: Any

@@ -82,7 +82,7 @@ class Search:
 
     def aim_at(self, answers: Json) -> None:
         """Go on from the best slot towards other answers, [text, weight] each; earlier losses are of others."""
-        text = self.model.render(self.prompt.chat(self.prompt.lead + "x" + self.prompt.trail))
+        text = f"{self.prompt.before}{self.prompt.lead}x{self.prompt.trail}{self.prompt.after}"
         prompt, opening = self.tokenizer(text, add_special_tokens=False)["input_ids"], self.model.closing(text)
         ids = [(target_ids(self.tokenizer, text, prompt, opening + answer), weight) for answer, weight in answers]
         self.prompt = replace(self.prompt, answers=tuple(ids))

@@ -25,8 +25,8 @@ class EmbeddingAttack:
     """An upper bound, not a text: one test case that carries its completion, the model's greedy answer after them.
 
     The chat of the test case is the behavior and a marker, such as "[20 optimized embeddings]"; sending it does not
-    repeat the attack. The embeddings stand in the prompt as the defense words it; its guards, the repetition penalty and
-    the temperature of the run are not applied. The answer is drawn in the last piece of work.
+    repeat the attack. The embeddings stand in the prompt as the defense words it; its guards, the repetition penalty
+    and the temperature of the run are not applied. The answer is drawn in the last piece of work.
 
     length: free embeddings, 1 or more, default 20 (authors), those of exclamation marks at first (authors).
     steps: of signed gradient descent, 1 or more, default 100 (authors).
