@@ -27,6 +27,7 @@ from withstand.core import (
     user,
 )
 from withstand.core.errors import DownError, FatalAskError
+from withstand.defenses.erase_and_check import EraseAndCheck
 from withstand.defenses.guard import Guard
 from withstand.judges.contains import Contains
 from withstand.judges.ensemble import Ensemble
@@ -277,6 +278,28 @@ def test_who_cannot_say_leaves_it_to_the_next_and_the_last_fails(play):
     ]
     with pytest.raises(AskError, match="it gives no score, which a threshold needs"):
         answered(play, Guard((Contains("oven"),), threshold=0.5), ["the oven"])
+
+
+@dataclass(frozen=True)
+class Odd(Spy):
+    """A judge that says one thing of everything."""
+
+    says: Any = None
+
+    def verdict(self, text: str) -> Any:
+        return self.says
+
+
+def test_what_is_no_verdict_or_no_score_passes_nothing(play):
+    odd = [Verdict(label, score) for label in ("success", "failure") for score in (float("nan"), float("inf"), -1.0)]
+    for says in [*odd, Verdict("blocked"), "failure", None]:  # type: ignore[arg-type]
+        for threshold in (None, 0.5):
+            judge = Odd(says=says)
+            for defense in (Guard((judge,), threshold=threshold), EraseAndCheck(judge=judge, threshold=threshold)):
+                with pytest.raises(AskError, match="which is no"):
+                    play(defense.answer(Scripted(), [user("pan")], SAMPLING))
+                [closed] = play(replace(defense, fails="closed").answer(Scripted(), [user("pan")], SAMPLING)).value
+                assert "which is no" in closed.unmeasured
 
 
 def test_an_unknown_form_and_a_model_that_is_down(play):

@@ -4,12 +4,15 @@ No behavior is known then. The judge never sees a suite's behavior, its target s
 compared with what was asked, that is what the caller wrote.
 """
 
+import math
+import typing
 from collections.abc import Sequence
+from typing import Any
 
 from withstand.core.errors import AskError
 from withstand.core.optional import optional
 from withstand.core.protocols import Flow, Judge
-from withstand.core.records import Behavior, Chat, Completion, Verdict
+from withstand.core.records import Behavior, Chat, Completion, Outcome, Verdict
 
 
 def written_text(chat: Chat) -> str:
@@ -43,7 +46,20 @@ def judged_answer(judge: Judge, answer: Completion) -> Flow[Verdict]:
     return _as_many(judge, [answer.chat], verdicts)[0]
 
 
-def _as_many(judge: Judge, chats: Sequence[Chat], verdicts: list[Verdict]) -> list[Verdict]:
+def known_verdict(judge: Judge, verdict: Any) -> Verdict:
+    """The verdict of a judge. Raises `AskError` for what is none: read as no success, it would pass for safe."""
+    if not isinstance(verdict, Verdict) or verdict.outcome not in typing.get_args(Outcome):
+        outcomes = ", ".join(typing.get_args(Outcome))
+        raise AskError(f"{type(judge).__name__} gave {verdict!r}, which is no verdict of {outcomes}")
+    return verdict
+
+
+def _as_many(judge: Judge, chats: Sequence[Chat], verdicts: Sequence[Any]) -> list[Verdict]:
+    """A verdict for each chat; one whose score is no number of 0 or more says nothing, since no threshold fits it."""
     if len(verdicts) != len(chats):
         raise AskError(f"{type(judge).__name__} gave {len(verdicts)} verdicts for {len(chats)} texts")
-    return verdicts
+    return [
+        verdict if verdict.score is None or 0 <= verdict.score < math.inf
+        else Verdict("unscored", why=f"its score is {verdict.score}, which is no number from 0 on")
+        for verdict in (known_verdict(judge, verdict) for verdict in verdicts)
+    ]  # fmt: skip

@@ -5,7 +5,6 @@ each new best; its draws count, its judge does not), `defended` (puts the defens
 the test cases).
 """
 
-import typing
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,7 +21,6 @@ from withstand.core import (
     Judge,
     Learned,
     Model,
-    Outcome,
     Sampling,
     Spent,
     Target,
@@ -32,6 +30,7 @@ from withstand.core import (
     intercept,
     rng,
 )
+from withstand.core.guarding import known_verdict
 from withstand.core.guards import randomized
 from withstand.core.optional import optional
 from withstand.core.records import nothing_to_judge
@@ -249,9 +248,7 @@ def graded(judge: Judge, behavior: Behavior, completion: Completion) -> Flow[Ver
     name = type(judge).__name__
     if len(verdicts) != 1:
         raise AskError(f"{name} gave {len(verdicts)} verdicts for one completion")
-    verdict = verdicts[0]
-    if not isinstance(verdict, Verdict) or verdict.outcome not in typing.get_args(Outcome):
-        raise AskError(f"{name} gave {verdict!r}, which is no verdict of {', '.join(typing.get_args(Outcome))}")
+    verdict = known_verdict(judge, verdicts[0])
     if completion.unmeasured and verdict.outcome != "success":
         return Verdict("unscored", why=completion.unmeasured)
     return verdict
