@@ -122,7 +122,17 @@ def test_where_and_ids():
         ({"target": "openai:m", "attack": ["direct", "prefill"]}, "prefill needs prefill", "prefill=continue"),
         ({"target": "function:nothing_like_it:f"}, "there is no module nothing_like_it", "PYTHONPATH"),
         ({"target": "function:json:nothing"}, "nothing", "module:name"),
-        ({"target": [f"openai:m,base_url=http://{h}/v1" for h in "ab"]}, "share their rows", "served_as"),
+        ({"target": [f"openai:m,base_url=http://{h}/v1" for h in "ab"]}, "two targets called openai:m", "served_as"),
+        (
+            {
+                "defense": [
+                    {"use": "self_check", "model": {"use": "openai", "model": "m", "base_url": f"http://{h}/v1"}}
+                    for h in "ab"
+                ]
+            },
+            "two defenses called self_check,model=openai:m would share their rows",
+            "served_as",
+        ),
     ],
 )  # fmt: skip
 def test_mistakes_are_refused_up_front(change, message, hint, monkeypatch):

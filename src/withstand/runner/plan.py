@@ -315,14 +315,14 @@ class DefendedTarget:
 
 
 def _check_apart(aims: Sequence[DefendedTarget]) -> None:
-    """Two targets whose rows have one key would be given each other's answers."""
+    """Two targets whose rows have one key would be given each other's answers: so would two guards on two servers."""
     seen: dict[str, DefendedTarget] = {}
     for aim in aims:
-        key = digest([find.describe(aim.model), find.describe(aim.defense)])
-        first = seen.setdefault(key, aim)
-        if first.model != aim.model:
+        first = seen.setdefault(digest([find.describe(aim.model), find.describe(aim.defense)]), aim)
+        if (first.model, first.defense) != (aim.model, aim.defense):
+            what = f"targets called {aim.label}" if first.model != aim.model else f"defenses called {aim.defense_label}"
             raise SpecError(
-                f"two targets called {aim.label} would share their rows: only fields outside the key tell them apart",
+                f"two {what} would share their rows: only fields outside the key tell them apart",
                 hint="give one a field that is in the key, such as revision or served_as (`withstand show` marks them)",
             )
 
