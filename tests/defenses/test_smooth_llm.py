@@ -103,12 +103,14 @@ def test_a_judge_votes_in_place_of_the_words_of_refusals(play):
     for given, expected in (
         (["x", "y", "z"], "yz"),
         (["x", "x", "y"], "x"),
-        (["x", "?", "?", "?"], "x"),
+        (["x", "x", "?"], "x"),
+        (["y", "y", "?"], "y"),
         (["", "x"], ""),
     ):
         assert (voted(play, given, judge=judge)[0].text or "") in (expected or [""])
-    with pytest.raises(AskError, match="smooth_llm could not say whether to block the answer: no idea"):
-        voted(play, ["?", "?"], judge=judge)
+    for given in (["?", "?"], ["y", "?", "?", "?"], ["x", "y", "?"]):  # a vote that those unscored could turn
+        with pytest.raises(AskError, match="smooth_llm could not say whether to block the answer: no idea"):
+            voted(play, given, judge=judge)
     answer, _ = voted(play, ["?", "?"], judge=judge, fails="open")
     assert (answer.text, answer.finish, answer.checks[0].failed) == ("?", "stop", "no idea")
     answer, _ = voted(play, ["?", "?"], judge=judge, fails="closed")

@@ -47,9 +47,9 @@ class SmoothLLM:
         characters.
     gamma: in [0, 1), default 0.5 (paper).
     judge: what tells an answered copy from a refused one: success is answered. Default none: a copy that opens with a
-        refusal, says nothing or was blocked is refused; the paper looks for words of refusals. One that the judge
-        cannot score has no vote.
-    fails: where the judge scores no copy: "error" (default), "open": a copy at random, "closed": blocked and unscored.
+        refusal, says nothing or was blocked is refused; the paper looks for words of refusals.
+    fails: where the judge cannot score some copies, and these could turn the vote: "error" (default), "open": a copy
+        at random, "closed": blocked and unscored.
     seed: any whole number, default 0. It and the chat decide the copies and the answer that is drawn.
     """
 
@@ -113,14 +113,15 @@ class SmoothLLM:
         """Algorithm 1 from the vote on: an answer of the majority, with what all copies and the votes cost."""
         used: list[Completion] = []
         votes = yield from intercept(self._votes(chat, drawn), noted(used))
-        cast = [vote for vote in votes if isinstance(vote, bool)]
+        unknown = [vote for vote in votes if isinstance(vote, str)]
+        least, enough = votes.count(True), self.gamma * len(votes)
+        majority, open_ = least > enough, least <= enough < least + len(unknown)
         checks: tuple[GuardCheck, ...] = ()
-        if not cast:
-            checks = (could_not_say(NAME, "after", str(votes[0]), self.fails),)
+        if open_:
+            checks = (could_not_say(NAME, "after", unknown[0], self.fails),)
             if checks[0].blocked:
                 return blocked(chat, checks, [*drawn, *used])
-        majority = sum(cast) > self.gamma * len(cast)
-        alike = [place for place, vote in enumerate(votes) if not cast or vote is majority]
+        alike = [place for place, vote in enumerate(votes) if open_ or vote is majority]
         place = rng(self.seed, to_json(chat), "answer").choice(alike)
         others = [*drawn[:place], *drawn[place + 1 :], *used]
         return summed(replace(drawn[place], checks=(*drawn[place].checks, *checks)), others)
