@@ -338,6 +338,9 @@ def test_a_dry_run_asks_nothing_and_prints_bounds(withstand, openai_server, tmp_
     assert server.requests == []
     assert not (tmp_path / "withstand.db").exists()
     assert [cell["cases"] for cell in plan["cells"]] == [4, 12, 4]
+    assert "knows" not in done.out
+    behind = withstand(*base, "--defense", "self_reminder", "--dry-run").out
+    assert re.search(r"self_reminder +direct +static .*\n.*best_of_n,n=3 +adaptive ", behind)
     assert (plan["hosts"], plan["seconds"]) == (["127.0.0.1"], None)
     assert withstand(*base).code == 0
     assert len(server.requests) <= plan["asks"]["target"]

@@ -73,7 +73,8 @@ def _any_draw(asr_at_k: Mapping[str, float] | None) -> str:
 def dry_run(estimated: Json) -> None:
     """The plan, cell by cell, with the upper bounds of what it asks."""
     names = estimated["names"]
-    labels = ("suite", "target", "defense", "attack", "judge")
+    knows = ["knows"] if any(cell["knows"] for cell in estimated["cells"]) else []
+    labels = ("suite", "target", "defense", "attack", *knows, "judge")
     rows = [
         [
             *(names.get(name, {}).get(cell[name], cell[name]) for name in labels),

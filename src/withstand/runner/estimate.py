@@ -9,7 +9,7 @@ import sqlalchemy as sql
 from withstand.core import Json, SpecError, UpperBounds
 from withstand.core.optional import optional
 from withstand.runner import attack_sets
-from withstand.runner.adaptive import bounds
+from withstand.runner.adaptive import bounds, knowledge
 from withstand.runner.begin import planned
 from withstand.runner.destination import destination
 from withstand.runner.draws import most_of
@@ -104,6 +104,7 @@ def _cell(plan: Plan, cell: Cell, earlier: dict[str, tuple[float, float]]) -> Js
         "suite": plan.suites[cell.suite].label,
         **cell.labels,
         "benign": cell.benign,
+        "knows": "" if cell.benign else knowledge(cell.attack, cell.target.defense),
         "behaviors": len(behaviors),
         "cases": cases,
         "asks": {role: count for role, count in asks.items() if count},
