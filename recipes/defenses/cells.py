@@ -1,6 +1,7 @@
 """Every defense on smollm2-kitchen under attacks that know it and attacks that do not, a row of JSON a cell.
 
     python recipes/defenses/cells.py run --out defense-cells [--minutes 80] [--only self_reminder]
+    python recipes/defenses/cells.py guards --out defense-cells    # the guards on prompts, without a target
     python recipes/defenses/cells.py show [--write]    # as a Markdown table, or into README.md
 
 A cell is a defense, an attack, and what the attack knows: "static" sends the test cases that it found on the undefended
@@ -12,6 +13,7 @@ import argparse
 import importlib.metadata
 import json
 import platform
+import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -28,6 +30,7 @@ from withstand.runner.adaptive import knowledge
 from withstand.stats.rates import wilson
 
 ROWS = Path(__file__).resolve().parent / "cells.jsonl"
+GUARD_ROWS = ROWS.with_name("guards.jsonl")
 PAGE = ROWS.with_name("README.md")
 MARKS = ("<!-- cells -->\n", "<!-- /cells -->")
 DISHES = 20
@@ -57,6 +60,14 @@ ATTACKS: dict[str, dict[str, Any]] = {
     "gcg": {"use": "gcg", "steps": 40, "width": 64, "every": 5, "verify": 4, "screen_tokens": 6, "loss": "ce_first"},
 }
 """Name -> its spec; each ends at its first success."""
+
+GUARDS = {
+    "guard of prompts": f'contains:"{WORDS}"',
+    "securevector": "securevector",
+    "perplexity_filter": "perplexity_filter:smollm2",
+    "self_check of prompts": "self_check:smollm2,reads=prompt,fails=open",
+}
+"""Name -> what `withstand guard eval` is given."""
 
 
 class Cell(NamedTuple):
@@ -117,6 +128,28 @@ def measured(cell: Cell, store: Path, end: float) -> dict[str, Any] | None:
     if ran is None:
         return None
     return {**about, **figures(ran), "seconds": round(time.monotonic() - began)}
+
+
+def guards(out: Path) -> None:
+    """A row for each guard that guards.jsonl lacks: harmful and benign prompts, plain and in the words of a story."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, spec in GUARDS.items():
+        if name in guard_rows():
+            continue
+        folder = out / name.replace(" ", "-")
+        command = ["guard", "eval", spec, "--suite", "kitchen", "-a", "direct", "-a", "story", "--fpr", "0.05"]
+        options = ["--out", str(folder), "--store", str(out / "cells.db")]
+        subprocess.run([sys.executable, "-m", "withstand", *command, *options], check=True)
+        [figures] = json.loads((folder / "guard.json").read_text(encoding="utf-8"))["guards"]
+        kept = {key: figures[key] for key in ("area", "area_ends", "at", "own", "unscored", "cost")}
+        with GUARD_ROWS.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"guard": name, "spec": spec, **kept}) + "\n")
+
+
+def guard_rows() -> dict[str, dict[str, Any]]:
+    """The rows that are there, by guard."""
+    lines = GUARD_ROWS.read_text(encoding="utf-8").splitlines() if GUARD_ROWS.exists() else []
+    return {row["guard"]: row for row in map(json.loads, lines)}
 
 
 def versions(attack: Any, defense: Any) -> dict[str, Any]:
@@ -192,6 +225,24 @@ def table(rows: dict[tuple[str, ...], dict[str, Any]]) -> Iterator[str]:
         yield f"| `{defense}` | {' | '.join(parts)} | {refused(plain, bare)} | {cost(plain)} |"
 
 
+def guard_table(rows: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """What each guard catches of 112 prompts, and blocks of 120 benign ones."""
+    yield "| guard | area (95%) | threshold | caught (95%) | false alarms (95%) |"
+    yield "|---|---|---|---|---|"
+    for name in GUARDS:
+        if not (row := rows.get(name)):
+            yield f"| {name} | | | | |"
+            continue
+        area = f"{row['area']:.2f} ({'-'.join(f'{end:.2f}' for end in row['area_ends'])})" if row["area"] else ""
+        at = row["at"]
+        shares = [
+            f"{at[key]['count']} of {at[key]['n']} ({'-'.join(f'{end:.0%}' for end in at[key]['ends'])})"
+            for key in ("caught", "alarms")
+        ]
+        threshold = "its label" if at["threshold"] is None else f"{at['threshold']:.3g}"
+        yield f"| {name} | {area} | {threshold} | {' | '.join(shares)} |"
+
+
 def broken(row: dict[str, Any]) -> str:
     """Dishes that were broken, with those that may be; "" for a cell that is not there."""
     if row.get("only") == "static":
@@ -220,16 +271,21 @@ def cost(row: dict[str, Any]) -> str:
     return f"{most}, {row['benign_cost']['tokens'] / len(row['benign']):.0f}"
 
 
+def tables() -> list[str]:
+    """Of defenses, and of guards."""
+    return [*table(done()), "", *guard_table(guard_rows())]
+
+
 def page() -> str:
     """README.md with the table of the rows that are there."""
     above, rest = PAGE.read_text(encoding="utf-8").split(MARKS[0])
     below = rest.split(MARKS[1])[1]
-    return "\n".join([f"{above}{MARKS[0].strip()}", *table(done()), f"{MARKS[1]}{below}"])
+    return "\n".join([f"{above}{MARKS[0].strip()}", *tables(), f"{MARKS[1]}{below}"])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "show"])
+    parser.add_argument("what", choices=["run", "guards", "show"])
     parser.add_argument("--out", type=Path, default=Path("defense-cells"))
     parser.add_argument("--minutes", type=float, default=80)
     parser.add_argument("--only", action="append", default=[], help="this defense, or none; repeats")
@@ -238,7 +294,9 @@ def main() -> None:
     if given.what == "show" and given.write:
         PAGE.write_text(page(), encoding="utf-8")
     elif given.what == "show":
-        print("\n".join(table(done())))
+        print("\n".join(tables()))
+    elif given.what == "guards":
+        guards(given.out)
     else:
         run(given.out, given.minutes, given.only)
 
