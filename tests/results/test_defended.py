@@ -75,6 +75,21 @@ def test_what_only_static_attacks_met_is_called_so(ran):
     assert api.load("r", run.store).result.defenses[0].knows == "static only"
 
 
+def test_an_adaptive_attack_without_a_verdict_leaves_static_only(ran):
+    """Steps asks twice at once, so that a budget of one ask ends it before it has a case."""
+    steps = "withstand_toys:Steps"
+    ran("bare", {"attack": [steps]})
+    run = ran("r", {"attack": [steps], "defense": [WALL], "cases_from": "bare", "budget": {"asks": 1}})
+    [shown] = run.result.defenses
+    assert (shown.word, shown.knows, shown.adaptive, shown.attacks[0].knows) == (*["static only"] * 2, None, True)
+    assert f"no attack that knows {WALL} before withstand_toys:Oracle,revision=1 has a verdict" in shown.says[0]
+    assert run.result.worst[0].knows == "static only"
+    assert any("its rates are of static attacks alone" in text for text in run.result.warnings)
+    assert 'class="tag doubt">static only<' in render(run.store, run.row, "html")
+    [line] = decide(run.store, run.row, Limits(asr=0.95)).lines
+    assert (line.verdict, line.why[:50]) == ("UNDECIDED", f"static only: no attack that knows {WALL}"[:50])
+
+
 def test_a_gate_passes_no_defense_that_static_attacks_alone_met(ran, withstand, tmp_path):
     ran("bare", {})
     static = {"attack": [], "defense": [WALL], "cases_from": "bare"}

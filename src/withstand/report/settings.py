@@ -42,8 +42,10 @@ class Group:
 
     @property
     def static(self) -> bool:
-        """Whether its defense faced static attacks only."""
-        return bool(self.defense) and not self.benign and all(row.knows != "adaptive" for row in self.rows)
+        """Whether its defense faced static attacks only, or has no verdict on others."""
+        adaptive = [row for row in self.rows if row.knows == "adaptive"]
+        alone = len(adaptive) < len(self.rows) and not any(row.scored for row in adaptive)
+        return bool(self.defense) and not self.benign and alone
 
     def own_notes(self, row: CellResult) -> list[str]:
         """The notes of a row, less those of all rows."""

@@ -55,7 +55,7 @@ class AttackBeside:
 class DefenseResult:
     """What a defense before a target is worth on a suite.
 
-    knows: "adaptive" where any attack knew it, else "static only".   attacks: one row each.   static, adaptive: the
+    knows: "adaptive" where any attack with a verdict knew it, else "static only".   attacks: one row each.   static, adaptive: the
     gain against each kind of those attacks that have an adaptive form and were run without the defense too, the
     adaptive one with the static cases beside them, as an attacker may; of "static only" against all. None: nothing to
     compare.   word: what is left of the gain.   says: in sentences.   defenses: that the intervals hold for at once.
@@ -237,7 +237,9 @@ def _verdict(result: DefenseResult) -> str:
     match result.word:
         case "static only":
             bound = f": {of_static}, an upper bound of what it gains" if static else ""
-            return f"Static only: no attack of this run knows {result.defense} before {result.target}{bound}."
+            before, tried = f"{result.defense} before {result.target}", any(row.knows for row in result.attacks)
+            who = f"no attack that knows {before} has a verdict" if tried else f"no attack of this run knows {before}"
+            return f"Static only: {who}{bound}."
         case "not measured":
             return f"{name} was not measured: no case behind it has a verdict. That says nothing of safety."
         case "cannot tell" if adaptive is None:

@@ -30,13 +30,15 @@ def warnings_of(
     for suite in plan["suites"]:
         yield from suite.get("notes", ())
     harmful = [cell for cell in cells if not cell.benign]
-    knows: dict[str, set[str]] = defaultdict(set)
+    knows: dict[str, set[tuple[str, bool]]] = defaultdict(set)
     for cell in harmful:
         if cell.behind:
-            knows[cell.defended].add(cell.knows)
+            knows[cell.defended].add((cell.knows, bool(cell.scored)))
     for name in sorted(knows):
-        if "adaptive" not in knows[name]:
+        if all(kind != "adaptive" for kind, _ in knows[name]):
             yield f"{name} faced static attacks only: an attack that adapts to the defense may do better"
+        elif ("static", True) in knows[name] and ("adaptive", True) not in knows[name]:
+            yield f"no attack that knows the defense of {name} has a verdict: its rates are of static attacks alone"
     errors = sum(cell.error for cell in cells)
     if errors:
         yield f"{errors} rows are missing: they are in the bounds, never counted as safe"

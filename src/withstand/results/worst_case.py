@@ -138,7 +138,9 @@ def worst_cases(
             labeled=sum(reviews.get(index, NONE).labeled for index in cells),
             false_positives=alone,
             by_category=tuple(by_category(together, dict(enumerate(categories[suite])))),
-            knows=_knows(plan, cells),
+            knows=_knows(
+                plan, [index for index in cells if any(n > unknown for _, unknown, n in tried[index].values())]
+            ),
         )
 
 
