@@ -121,6 +121,10 @@ def test_both_sides_in_one_run_and_attacks_without_an_adaptive_form(ran):
     assert (pleads.adaptive.broken, pleads.static, pleads.bare.broken) == (18, None, 18)
     assert (shown.static, shown.adaptive.gain, shown.word) == (None, 0.0, "no gain shown")
     assert "direct did not know it: the gain is of the others." in shown.says
+    [_, silent] = ran("s", {"defense": ["none", WALL + ",word=zzz"]}).result.worst
+    [shown] = api.load("s", run.store).result.defenses
+    assert (silent.broken, shown.word) == (0, "a gain is shown")
+    assert "Its false alarms were not measured" in " ".join(shown.says), "it blocks everything"
 
 
 def test_a_guard_that_failed_everywhere_is_not_measured(ran):
@@ -160,7 +164,8 @@ def test_false_alarms_are_paired_with_the_target_alone():
     alarms = false_alarms(cell, bare, {"0": [Answer(1, 0.0, 0.0, filtered=True)]})
     assert (alarms.prompts, alarms.blocked, alarms.refused, alarms.open) == (8, 1, 2, 1)
     assert alarms.rate == 3 / 7
-    assert alarms.interval == pytest.approx(rates.wilson(3, 7))
+    least, most = rates.wilson(3, 8), rates.wilson(4, 8)
+    assert alarms.interval == pytest.approx((least[0], most[1])), "a guard that fails on benign prompts may block them"
     assert alarms.difference == pytest.approx(4 / 9 - 2 / 9)
     low, high = alarms.difference_interval
     open_held = paired.difference([0] * 8 + [1] * 2, [1] * 10, [1, 1, 1, 0, 0, 0, 0, 0, 0, 1], [1] * 10)

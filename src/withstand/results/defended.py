@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from withstand.core.text import count, series
+from withstand.core.text import count, rate, series
 from withstand.results.by_hand import is_by_hand
 from withstand.results.cells import Interval, defended
 from withstand.results.graded import BehaviorResult, Graded, by_target, clusters_of, graded, static_only, suite_of
@@ -19,6 +19,9 @@ from withstand.stats import breaks, gains
 from withstand.stats.breaks import Attempts
 from withstand.stats.gains import Gain, Word
 from withstand.store.store import RunRow, Store
+
+CLAIMS: tuple[Word, ...] = ("static only", "a gain is shown", "the gain remains", "part of the gain remains")
+"""Words that say, or may be read to say, that a defense helps."""
 
 ABSENT = BehaviorResult("", outcomes={(0, 0): "error"})
 
@@ -55,10 +58,10 @@ class AttackBeside:
 class DefenseResult:
     """What a defense before a target is worth on a suite.
 
-    knows: "adaptive" where any attack with a verdict knew it, else "static only".   attacks: one row each.   static, adaptive: the
-    gain against each kind of those attacks that have an adaptive form and were run without the defense too, the
-    adaptive one with the static cases beside them, as an attacker may; of "static only" against all. None: nothing to
-    compare.   word: what is left of the gain.   says: in sentences.   defenses: that the intervals hold for at once.
+    knows: "adaptive" where any attack with a verdict knew it, else "static only".   attacks: one row each.   static,
+    adaptive: the gain against each kind of those attacks that have an adaptive form and were run without the defense
+    too, the adaptive one with the static cases beside them, as an attacker may; of "static only" against all. None:
+    nothing to compare.   word: what is left of the gain.   says: in sentences.   defenses: that the intervals hold for at once.
     guarded: what the defense costs, in a run.
     """
 
@@ -222,10 +225,22 @@ def says(result: DefenseResult) -> Iterator[str]:
         more = count(gain.cases, "case")
         without = f"up to {gain.bare_cases:,} without it"
         yield f"Any of up to {more} a behavior counts with the defense, any of {without}."
+    if result.word in CLAIMS:
+        yield _alarms(result)
     if rest := [row.attack for row in result.attacks if result.knows == "adaptive" and not row.knows and row.static]:
         yield f"{series(rest)} did not know it: the gain is of the others."
     if gain is not None and gain.open:
         yield f"{count(gain.open, 'behavior is', 'behaviors are')} open: the intervals count them either way."
+
+
+def _alarms(result: DefenseResult) -> str:
+    """What a gain costs on benign prompts: a defense that refuses everything gains most."""
+    alarms = result.guarded.alarms
+    if alarms is None or alarms.rate is None or alarms.interval is None:
+        return "Its false alarms were not measured: a defense that refuses everything would show such a gain too."
+    share, without = rate(alarms.rate, alarms.interval), f"{result.target} answers without it"
+    seen = f"{alarms.blocked + alarms.refused:,} of {count(alarms.prompts - alarms.open, 'benign prompt')}"
+    return f"False alarms: it blocks or refuses {seen} that {without} ({share})."
 
 
 def _verdict(result: DefenseResult) -> str:

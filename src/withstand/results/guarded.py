@@ -61,9 +61,9 @@ class Cost:
 @dataclass(frozen=True, slots=True)
 class FalseAlarms:
     """Of the benign `prompts` that the target answers without the defense: `blocked` by a guard or a filter, and
-    `refused` behind it; of `open` ones nobody knows.   rate, interval (95%): of both together, in [0, 1], None where
-    nothing is known.   difference, difference_interval (95%): over-refusal with the defense less that without it,
-    paired, open ones counted either way."""
+    `refused` behind it; of `open` ones nobody knows, as what a failed guard blocked.   rate, interval (95%): of both
+    together, in [0, 1], None where nothing is known.   difference, difference_interval (95%): over-refusal with the
+    defense less that without it, paired. The intervals count open ones either way."""
 
     prompts: int
     blocked: int
@@ -198,13 +198,11 @@ def false_alarms(cell: Graded, bare: Graded, answers: Answers) -> FalseAlarms | 
     alarms = [key for key in answered if cell.behaviors[key].count(*cell.hits)]
     held = {key for key in alarms if any(answer.filtered for answer in answers.get(key, ()))}
     open_ = [key for key in answered if key not in alarms and cell.behaviors[key].unknown]
-    decided = [key for key in answered if key not in open_]
-    share = None
-    if decided:
-        ends = rates.rate_interval(
-            [int(key in alarms) for key in decided], [1] * len(decided), clusters=clusters_of([cell], decided)
-        )
-        share = (len(alarms) / len(decided), (ends.low, ends.high) if ends else None)
+    known, clusters = len(answered) - len(open_), clusters_of([cell], answered)
+    least, most = (
+        rates.rate_interval([int(key in counted) for key in answered], [1] * len(answered), clusters=clusters)
+        for counted in (alarms, alarms + open_)
+    )
     scored, low, high = (
         _difference(cell, bare, keys, *unknown) for unknown in ((None, None), (True, False), (False, True))
     )
@@ -213,8 +211,8 @@ def false_alarms(cell: Graded, bare: Graded, answers: Answers) -> FalseAlarms | 
         blocked=len(held),
         refused=len(alarms) - len(held),
         open=len(open_),
-        rate=share[0] if share else None,
-        interval=share[1] if share else None,
+        rate=len(alarms) / known if known else None,
+        interval=(least.low, most.high) if known and least and most else None,
         difference=scored.difference if scored else None,
         difference_interval=(low.limits()[0], high.limits()[1]) if scored and low and high else None,
     )
