@@ -86,6 +86,11 @@ def test_an_adaptive_attack_without_a_verdict_leaves_static_only(ran):
     assert run.result.worst[0].knows == "static only"
     assert any("its rates are of static attacks alone" in text for text in run.result.warnings)
     assert 'class="tag doubt">static only<' in render(run.store, run.row, "html")
+    assert shown.attacks[0].bare is None, "without the defense it had no budget to keep"
+    more = ran("s", {"attack": [steps], "defense": [WALL], "cases_from": "bare", "budget": {"asks": 2}})
+    [cut] = more.result.defenses
+    assert (cut.attacks[0].adaptive.behaviors, cut.attacks[0].bare, cut.cut, cut.word) == (20, None, 20, "cannot tell")
+    assert "A budget ended 20 adaptive searches" in " ".join(cut.says)
     [line] = decide(run.store, run.row, Limits(asr=0.95)).lines
     assert (line.verdict, line.why[:50]) == ("UNDECIDED", f"static only: no attack that knows {WALL}"[:50])
 

@@ -198,7 +198,7 @@ def false_alarms(cell: Graded, bare: Graded, answers: Answers) -> FalseAlarms | 
     alarms = [key for key in answered if cell.behaviors[key].count(*cell.hits)]
     held = {key for key in alarms if any(answer.filtered for answer in answers.get(key, ()))}
     open_ = [key for key in answered if key not in alarms and cell.behaviors[key].unknown]
-    known, clusters = len(answered) - len(open_), clusters_of([cell], answered)
+    decided, clusters = len(answered) - len(open_), clusters_of([cell], answered)
     least, most = (
         rates.rate_interval([int(key in counted) for key in answered], [1] * len(answered), clusters=clusters)
         for counted in (alarms, alarms + open_)
@@ -211,8 +211,8 @@ def false_alarms(cell: Graded, bare: Graded, answers: Answers) -> FalseAlarms | 
         blocked=len(held),
         refused=len(alarms) - len(held),
         open=len(open_),
-        rate=len(alarms) / known if known else None,
-        interval=(least.low, most.high) if known and least and most else None,
+        rate=len(alarms) / decided if decided else None,
+        interval=(least.low, most.high) if decided and least and most else None,
         difference=scored.difference if scored else None,
         difference_interval=(low.limits()[0], high.limits()[1]) if scored and low and high else None,
     )
