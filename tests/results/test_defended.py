@@ -7,7 +7,9 @@ import pytest
 
 from withstand import api
 from withstand.report.comparison import heading
+from withstand.report.methods import methods
 from withstand.report.write import render
+from withstand.results import winner
 from withstand.results.comparison import compare_runs
 from withstand.results.decide import decide, of_spec
 from withstand.results.graded import BehaviorResult, Graded
@@ -67,6 +69,10 @@ def test_what_only_static_attacks_met_is_called_so(ran):
     assert (shown.word, shown.knows, shown.adaptive, shown.static.gain) == ("static only", "static only", None, 0.9)
     assert run.result.worst[0].knows == "static only"
     assert any("faced static attacks only" in text for text in run.result.warnings)
+    assert f"{PLEADS} found on" in methods(run.result)
+    assert "did not know it, so that their rates flatter it." in methods(run.result)
+    [chosen], _ = winner.winners(run.result.cells, run.result.worst, "r")
+    assert winner.confirmed(chosen, run.store, run.row, 1, "").note.startswith("static only: no attack here knows")
     page = render(run.store, run.row, "html")
     assert 'class="tag doubt">static only<' in page
     assert "Static only: no attack of this run knows" in page

@@ -37,6 +37,7 @@ def _sentences(summary: RunSummary) -> Iterator[str]:
         yield f"{count(len(attacks), 'attack was', 'attacks were')} run: {listed}."
         for name, labels in unique((entry["set"], tuple(entry["labels"])) for entry in provenance.sets):
             yield f"The set {name} stands for {series(labels)}; what any of them broke is its result."
+        yield from _knowing(harmful)
     yield f"Completions were drawn with {series(unique(map(_sampling, cells)))}; the seed was {provenance.seed}."
     if budget := {name: cap for name, cap in provenance.budget.items() if cap is not None}:
         yield f"An attack had at most {series([f'{cap:,} {name}' for name, cap in budget.items()])} per behavior."
@@ -53,6 +54,15 @@ def _sentences(summary: RunSummary) -> Iterator[str]:
     unscored, failed = (sum(cell.count(outcome) for cell in cells) for outcome in ("unscored", "error"))
     of = f"Of {count(sum(cell.cases for cell in cells), 'case')}"
     yield f"{of}, {unscored:,} could not be scored and {failed:,} ended in an error; neither counts as safe."
+
+
+def _knowing(cells: Sequence[CellResult]) -> Iterator[str]:
+    """Which attacks knew the defense before their target."""
+    kinds = {kind: unique(cell.attack for cell in cells if cell.knows == kind) for kind in ("adaptive", "static")}
+    if kinds["adaptive"]:
+        yield f"Behind a defense, {series(kinds['adaptive'])} knew it, or searched against it."
+    if kinds["static"]:
+        yield f"Behind a defense, {series(kinds['static'])} did not know it, so that their rates flatter it."
 
 
 def _target(target: Record) -> str:

@@ -1,7 +1,7 @@
 """What a run names as its worst on each target, and what that did on behaviors that had no part in choosing it."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -144,8 +144,18 @@ def confirmed(
     if bounds and bounds[1] - bounds[0] > 1e-9:
         open_ = f"cases without a verdict leave {run.name} between {percent(bounds[0])} and {percent(bounds[1])}"
         note = "; ".join(filter(None, [note, open_]))
+    note = "; ".join(filter(None, [note, *_of_defense(cells, statistic)]))
     new = Figure(run.name, behaviors, rate, ends)
     return Confirmation(winner.attack, winner.target, winner.defense, winner.rivals, winner.chosen, new, note)
+
+
+def _of_defense(cells: Sequence[CellResult], statistic: Confirmed) -> Iterator[str]:
+    """What of a defended target's figure flatters the defense."""
+    defense = cells[0].printed("defense")
+    if cells[0].behind and all(cell.knows != "adaptive" for cell in cells):
+        yield f"static only: no attack here knows {defense}, so that the rate flatters it"
+    elif statistic == "mean" and any(cell.knows and cell.cases > cell.behaviors * cell.samples for cell in cells):
+        yield f"the mean over words made for {defense} lies below what any of them broke: --statistic any_attack"
 
 
 def _together(
