@@ -75,8 +75,7 @@ def test_scores_rank_what_passes_and_count_what_is_blocked(play):
     for threshold, finish in ((0.4, "filtered"), (0.5, "stop")):
         [answer] = play(EraseAndCheck(passing, threshold=threshold).answer(MODEL, [user("a b c")], Sampling())).value
         assert (answer.finish, answer.suspicion) == (finish, 0.4 / threshold)
-    with pytest.raises(AskError, match="gives no score"):
-        play(EraseAndCheck(labels, threshold=0.4).answer(MODEL, [user("a b c")], Sampling()))
+    assert EraseAndCheck(replace(labels, asks=0), threshold=0.5).scan([user("a b"), user("a")]) == [2.0, 0.0]
     tight = Rates(lambda _: Verdict("failure", 0.9))
     assert play(EraseAndCheck(tight).suspicion(MODEL, [user("a")])).value == [nextafter(1, 0)]
 

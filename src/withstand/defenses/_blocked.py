@@ -17,8 +17,6 @@ T = TypeVar("T")
 MIDDLE = 0.5
 """The threshold that a score is taken to have where neither the guard nor the judge names one."""
 
-NO_SCORE = "it gives no score, which a threshold needs: leave the threshold out"
-
 Fails = Literal["error", "open", "closed"]
 
 

@@ -31,7 +31,6 @@ from withstand.defenses._abreast import abreast
 from withstand.defenses._asked import PROMPT, Reading, asked
 from withstand.defenses._blocked import (
     MIDDLE,
-    NO_SCORE,
     Failed,
     Fails,
     check_fails,
@@ -64,7 +63,7 @@ class EraseAndCheck:
     limit: most checks of one prompt, 1 or more, default 1000. A suffix takes max_erase + 1; of 30 words insertion of 12
         takes 295, and infusion of 3 takes 4526. A prompt that takes more cannot be checked: see fails.
     threshold: of the judge's score, or of the probability of yes where the model gives logprobs: above 0 and at most 1.
-        Default: the judge's own outcome; of a probability 0.5.
+        Default: the judge's own outcome; of a probability 0.5. A judge without a score has 1 for success and 0 else.
     fails: where the filter cannot say, and calls no part harmful: "error" (default), "open": the prompt passes,
         "closed": it is blocked, and unscored.
     max_tokens: of a model's answer, 1 or more, default 8.
@@ -187,7 +186,7 @@ class EraseAndCheck:
         if verdict.outcome == "unscored":
             return Reading(failed=verdict.why or "the judge gave no reason")
         if self.threshold is not None and verdict.score is None:
-            return Reading(failed=NO_SCORE)
+            verdict = replace(verdict, score=float(verdict.outcome == "success"))
         suspicion, harmful = decided(judge, verdict, self.threshold)
         return Reading(harmful, suspicion)
 

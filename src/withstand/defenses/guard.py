@@ -30,7 +30,6 @@ from withstand.core.optional import optional
 from withstand.core.records import nothing_to_judge
 from withstand.defenses._abreast import abreast
 from withstand.defenses._blocked import (
-    NO_SCORE,
     Failed,
     Fails,
     check_fails,
@@ -243,7 +242,7 @@ class Guard:
                     continue
                 return GuardCheck(by, stage, score / bounds[1], score >= bounds[1])
             if self.threshold is not None and verdict.score is None:
-                why = NO_SCORE
+                why = "it gives no score, which a threshold needs: leave the threshold out"
                 continue
             return GuardCheck(by, stage, *decided(judge, verdict, self.threshold))
         return could_not_say(by, stage, why or "it gave no reason", fails)
