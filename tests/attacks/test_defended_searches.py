@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
@@ -18,7 +19,7 @@ from withstand.core import Ask, Behavior, Chat, SpecError, Target, WithstandErro
 from withstand.core.protocols import SeenThrough  # noqa: E402
 from withstand.defenses.self_reminder import SelfReminder  # noqa: E402
 from withstand.engine.objective import LAST, Objective  # noqa: E402
-from withstand.engine.terms import BLOCKED, DOUBLING, penalty  # noqa: E402
+from withstand.engine.terms import BLOCKED, DOUBLING, MOST, guarded, penalty  # noqa: E402
 from withstand.engine.text import FIRST_DRAW, Prompt, make_prompt  # noqa: E402
 from withstand.models.hf import HF  # noqa: E402
 from withstand.registry import find  # noqa: E402
@@ -324,6 +325,16 @@ def test_a_defense_that_changes_the_slot_always_the_same_way_is_read_as_it_reads
         with pytest.raises(SpecError, match=f"Times shows the user's text {times} times") as caught:
             make_prompt(SeenThrough(model, Times(times)), BEHAVIOR, "!")
         assert "--cases-from" in caught.value.hint
+
+
+def test_a_text_that_a_guard_was_not_asked_about_never_beats_one_that_it_lets_pass(play: Any) -> None:
+    chats = [user(f"~ {i}") for i in range(40)] + [user("calm")]
+    guard = partial(AskedGuard("~").suspicion, None)
+    asked = {"calm": 0.0}
+    totals = play(guarded(guard, [*range(40), 50.0], chats, asked)).value
+    assert len(asked) == 1 + MOST
+    assert min(totals[:40]) >= BLOCKED
+    assert totals[40] == 50
 
 
 def test_losses_of_whole_texts_know_the_defense_too(model: HF) -> None:

@@ -98,13 +98,14 @@ def guarded(
     """The losses of chats of one turn and what their guard adds, where there is one that must be asked.
 
     `asked`: the suspicions that it gave, by text. It is asked about the lowest, until it has seen the `count` lowest
-    with what it adds, or `MOST`.
+    with what it adds, or `MOST`; then what it has not seen counts as blocked.
     """
     if guard is None:
         return list(losses)
     left, sent = max(MOST, count), [chat[0].text for chat in chats]
     while True:
-        totals = [loss + penalty(asked.get(text, 0.0)) for loss, text in zip(losses, sent, strict=True)]
+        unseen = 0.0 if left else 1.0
+        totals = [loss + penalty(asked.get(text, unseen)) for loss, text in zip(losses, sent, strict=True)]
         lowest = sorted(range(len(sent)), key=totals.__getitem__)
         if all(sent[place] in asked for place in lowest[:count]) or not left:
             return totals
