@@ -12,6 +12,7 @@ from withstand.report.write import render
 from withstand.results import winner
 from withstand.results.comparison import compare_runs
 from withstand.results.decide import decide, of_spec
+from withstand.results.defended import between
 from withstand.results.graded import BehaviorResult, Graded
 from withstand.results.guarded import Answer, false_alarms
 from withstand.results.limits import Limits
@@ -166,6 +167,12 @@ def graded_cell(defense: str, outcomes: str) -> Graded:
         checksum="c", judge_key="j", judge_method="rule", sampling={}, samples=1, until_success=False, budget={},
         identity=None, behaviors=behaviors,
     )  # fmt: skip
+
+
+def test_a_target_that_has_changed_since_is_not_the_one_without_the_defense():
+    bare, cell = (replace(graded_cell(of, "aaaaaaaa"), benign=False, attack="x") for of in ("none", "guard"))
+    assert [result.word for result in between([bare], [replace(cell, knows="adaptive")])] == ["no gain shown"]
+    assert between([replace(bare, identity={"identity": {"weights": "old"}})], [cell]) == []
 
 
 def test_false_alarms_are_paired_with_the_target_alone():

@@ -167,7 +167,7 @@ def _without(attack: str, tried: Sequence[Graded], cells: Iterable[Graded]) -> G
 
 def _alike(bare: Graded, cell: Graded) -> bool:
     """Whether a cell is another with a defense: of the same model, which had no smaller budget to search with."""
-    same = ("suite", "target", "judge_key", "suite_version", "checksum", "sampling", "until_success")
+    same = ("suite", "target", "state", "judge_key", "suite_version", "checksum", "sampling", "until_success")
     if any(getattr(bare, name) != getattr(cell, name) for name in same) or _model(bare) != _model(cell):
         return False
     caps = () if bare_label(cell.attack) != cell.attack else cell.budget.items()

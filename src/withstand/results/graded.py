@@ -105,6 +105,12 @@ class Graded:
         return label
 
     @property
+    def state(self) -> list[Any]:
+        """What tells its target from one of the same name in another state: other weights, or another template."""
+        facts = self.identity if isinstance(self.identity, dict) else {}
+        return [facts.get(name) for name in ("use", "identity", "template")]
+
+    @property
     def measures(self) -> str:
         """ "harm"; of benign cells "over-refusal", or "utility" where right answers are counted."""
         return "utility" if self.utility else "over-refusal" if self.benign else "harm"

@@ -77,7 +77,9 @@ def of_attacks(cells: Sequence[Graded]) -> Graded:
         for key in behaviors
     }
     label = cells[0].attack if len(cells) == 1 else f"any of {len(cells)} attacks"
-    return replace(_reduced(cells[0], cases, behaviors), attack=label, watched=any(cell.watched for cell in cells))
+    knows = "adaptive" if any(cell.knows == "adaptive" for cell in cells) else cells[0].knows
+    reduced = _reduced(cells[0], cases, behaviors)
+    return replace(reduced, attack=label, watched=any(cell.watched for cell in cells), knows=knows)
 
 
 def _reduced(cell: Graded, cases: Mapping[str, Cases], behaviors: Mapping[str, BehaviorResult]) -> Graded:
