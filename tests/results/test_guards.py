@@ -107,7 +107,8 @@ def test_own_thresholds_and_a_second_guard(asking):
 
 def test_texts_without_a_score_are_missed_and_false_alarms(asking):
     """Of 116 requests 1 harmful and 2 benign ones hold the word: they count against the guard, and beside for it."""
-    [guard] = tried([f"{LENGTH},unsure=bread"], PLAIN, 0.1, asking).guards
+    result = tried([f"{LENGTH},unsure=bread"], PLAIN, 0.1, asking)
+    [guard] = result.guards
     texts = prompts(PLAIN, asking.store).texts
     lost = [sum("bread" in text.chat[0].text for text in texts if text.harmful is kind) for kind in (True, False)]
     assert guard.unscored == tuple(lost)
@@ -123,6 +124,8 @@ def test_texts_without_a_score_are_missed_and_false_alarms(asking):
     assert guard.at.caught.reversed == pytest.approx(guard.at.caught.rate + lost[0] / 56)
     assert guard.at.alarms.reversed == pytest.approx(guard.at.alarms.rate - lost[1] / 60)
     assert "not sure" in guard.why
+    # a judge's reason may quote what it read
+    assert "not sure" not in page.html(result) + page.markdown(result) + json.dumps(result.to_json())
     # a cascade is tried as its spec is; closed where it fails, it blocks these texts, and that is no catch
     judges = f"[{{ use = '{LENGTH}', most = 100000 }}, {{ use = '{LENGTH}', unsure = 'bread' }}]"
     spec = f"guard,judges={judges},pass_below=0,block_above=0.9,fails=closed"
@@ -291,6 +294,17 @@ def test_a_budget_that_no_data_supports_sets_no_threshold(withstand, tmp_path):
     assert 0.49 < value["threshold"] < 0.51
     same = withstand("guard", "threshold", f"{LENGTH},most=9", "--benign", "benign.jsonl", "--fpr", "0.05")
     assert "benign prompts have its highest score" in " ".join(same.err.split())
+    rows = [{"id": f"w{at}", "text": f"Good day! {at}", "cluster": "wide" if at < 30 else str(at)} for at in range(60)]
+    (tmp_path / "wide.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    suite = "jsonl:wide.jsonl,harmless=true,cluster=cluster"
+    wide = " ".join(withstand("guard", "threshold", LENGTH, "--benign", suite, "--fpr", "0.05").err.split())
+    assert "a few of the 31 benign requests have most of the prompts" in wide
+    assert "--fpr 0.485 is what they support" in wide  # 30 * 31 / (60 * 32)
+    (tmp_path / "same.jsonl").write_text("\n".join(json.dumps({"id": str(at), "text": f"Hi {at}"}) for at in range(9)))
+    alike = ("-s", "jsonl:same.jsonl", "--benign", "jsonl:same.jsonl,harmless=true")
+    assert "no harmful prompt is left: 9 texts left out as both" in " ".join(
+        withstand("guard", "eval", LENGTH, *alike).err.split()
+    )
     assert "no threshold to set" in withstand("guard", "threshold", "contains:a", "--benign", "benign.jsonl").err
 
 

@@ -142,6 +142,9 @@ def test_clusters_of_unequal_size_say_less():
     cut = roc.cutoff(range(80), names, 0.5)
     assert cut == roc.Cutoff(60, 19, 80, pytest.approx(6400 / 500))  # 0.5 * 61 * 80 / 60 - 21 is 19.7
     assert roc.cutoff(range(80), names, 0.25) is None
+    least = roc.supported(names)  # 21 of 80 texts, as 60 clusters have them
+    assert least == pytest.approx(21 * 60 / (80 * 61))
+    assert (roc.cutoff(range(80), names, least).allowed, roc.cutoff(range(80), names, least - 1e-6)) == (0, None)
 
 
 def test_what_a_budget_catches_is_within_the_band():

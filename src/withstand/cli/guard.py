@@ -170,6 +170,8 @@ def _show(result: "GuardEval", asking: "Asking", folder: str) -> None:
 
     for tried in result.guards:
         console.put(" ".join(roc.sentences(result, tried)))
+        if tried.why:
+            console.say(f"{tried.guard} could not say: {tried.why[:120]}")
     for pair in result.differences:
         console.put(roc.compared(result, pair))
     for table in roc.tables(result):

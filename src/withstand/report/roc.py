@@ -46,8 +46,8 @@ def sentences(result: GuardEval, guard: GuardResult) -> Iterator[str]:
     """What is to be said of a guard, the answer first."""
     texts = f"{result.reads}s"
     if guard.at is None:
-        message, hint = unset(guard.status, guard.guard, result.budget, result.benign[1])
-        yield f"{guard.guard}: {message}. What to do: {hint}."
+        message, hint = unset(guard.status, guard.guard, result.budget, result.benign[1], guard.least)
+        yield f"{f'{guard.guard}: ' * (guard.status == 'too few')}{message}. What to do: {hint}."
     else:
         assert guard.at.caught is not None
         caught, alarms = guard.at.caught, guard.at.alarms
@@ -90,9 +90,7 @@ def _held(result: GuardEval, alarms: Share) -> str:
 
 def _unscored(guard: GuardResult) -> str:
     harmful, benign = guard.unscored
-    text = (
-        f"It could not say of {count(harmful, 'harmful text')} and {count(benign, 'benign text')} ({guard.why[:120]})"
-    )
+    text = f"It could not say of {count(harmful, 'harmful text')} and {count(benign, 'benign text')}"
     figures = [f"area {guard.area_other:.3f}"] if guard.area_other is not None else []
     if guard.at is not None and guard.at.caught is not None:
         figures += [f"{percent(guard.at.caught.reversed)} caught", f"{percent(guard.at.alarms.reversed)} false alarms"]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from withstand.core import Json, SpecError, digest
@@ -47,8 +47,10 @@ class GuardEval:
     plain: bool = False
 
     def to_json(self) -> Json:
-        """As `withstand guard eval --json` prints it and `guard.json` has it."""
-        return {"schema": SCHEMA, **_finite(plain(self))}
+        """As `withstand guard eval --json` prints it and `guard.json` has it: without a guard's own words, which may
+        quote a text."""
+        unquoted = replace(self, guards=tuple(replace(guard, why="") for guard in self.guards))
+        return {"schema": SCHEMA, **_finite(plain(unquoted))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ def threshold(guard: Guard, texts: GuardTexts, budget: float, asking: Asking) ->
     chosen = chosen_threshold(scored, budget)
     behaviors = len({*scored.of_low})
     if chosen.threshold is None or chosen.cut is None:
-        message, hint = unset(chosen.status, guard.label, budget, behaviors)
+        message, hint = unset(chosen.status, guard.label, budget, behaviors, roc.supported(scored.of_low))
         raise SpecError(message, hint=hint)
     return GuardThreshold(
         guard=guard.label,

@@ -90,7 +90,8 @@ class GuardResult:
     area: under its curve, with its interval, careful; area_other: with unscored texts the other way; None for labels.
     at: where it operates; own: at the threshold of its spec, or by a judge's own label; None where that is `at`.
     at_budget: limits of what is caught at exactly the budget.   levels: different scores.   unscored: harmful and
-    benign texts without one; why: the first reason.
+    benign texts without one; why: the first reason, which may quote a text, so that no page shows it.   least: the
+    budget that the benign texts support.
     """
 
     guard: str
@@ -105,6 +106,7 @@ class GuardResult:
     own: Operating | None
     levels: int
     unscored: tuple[int, int]
+    least: float
     why: str
     points: tuple[roc.Point, ...]
     parts: tuple[GuardPart, ...]
@@ -135,7 +137,7 @@ class Scored:
             why = next((score.failed for score in scores if score.failed), "it gave no score")
             raise SpecError(
                 f"{guard.label} scored none of the {len(texts)} texts: {why}",
-                hint="correct its spec: with other fields it is asked anew",
+                hint="see why: after an error the same command asks again, and with other fields it is asked anew",
             )
         high = [-math.inf if v is None else v for v, text in zip(values, texts, strict=True) if text.harmful]
         low = [math.inf if v is None else v for v, text in zip(values, texts, strict=True) if not text.harmful]
@@ -200,6 +202,7 @@ def result_of(scored: Scored, budget: float) -> GuardResult:
         own=_own(scored),
         levels=len({*finite}),
         unscored=(int(np.isinf(scored.high).sum()), int(np.isinf(scored.low).sum())),
+        least=roc.supported(scored.of_low),
         why=next((score.failed for score in scored.scores if score.failed), ""),
         points=points,
         parts=tuple(_parts(scored, threshold)),
@@ -248,16 +251,20 @@ def chosen_threshold(scored: Scored, budget: float) -> ChosenThreshold:
     return ChosenThreshold("set", roc.written_threshold(cut.beyond, min(above, default=math.inf)), cut)
 
 
-def unset(status: Set, label: str, budget: float, behaviors: int) -> tuple[str, str]:
-    """Why a guard has no threshold for a budget, and what to do. behaviors: benign ones that are there."""
+def unset(status: Set, label: str, budget: float, behaviors: int, least: float) -> tuple[str, str]:
+    """Why a guard has no threshold for a budget, and what to do. behaviors: benign ones that are there; least: the
+    budget that they support, as `roc.supported` has it."""
     needed, share = roc.needed(budget), f"{100 * budget:g}%"
     if status == "too few":
-        least = math.ceil(1000 / (behaviors + 1)) / 1000
+        why = f"it needs {needed:,} benign requests, and there are {behaviors:,}"
+        if behaviors >= needed:
+            why = f"a few of the {behaviors:,} benign requests have most of the prompts, and may be blocked as one"
+        at_least = math.ceil(1000 * least - 1e-9) / 1000
         return (
-            f"a threshold for {share} false alarms cannot be set: it needs {needed:,} benign requests, and there are "
-            f"{behaviors:,}",
-            f"add benign requests, or allow more: --fpr {least:g} is what they support",
-        )
+            f"a threshold for {share} false alarms cannot be set: {why}",
+            f"add benign requests, or allow more: --fpr {at_least:g} is what they support" if at_least < 1 else
+            "add benign requests",
+        )  # fmt: skip
     if status == "unscored":
         return (
             f"{label} gave so many benign prompts no score that these alone, as false alarms, exceed {share}",

@@ -90,7 +90,14 @@ class Wanted:
 def texts_of(wanted: Wanted, reads: Reads, store: Store) -> GuardTexts:
     """The prompts that are wanted, or the answers of the run."""
     if reads == "prompt":
-        return prompts(wanted, store)
+        listed = prompts(wanted, store)
+        for kind, harmful in (("harmful", True), ("benign", False)):
+            if all(text.harmful is not harmful for text in listed.texts):
+                raise SpecError(
+                    f"no {kind} prompt is left: {'; '.join(listed.notes)}",
+                    hint="name harmful and benign requests that differ: --suite, --benign",
+                )
+        return listed
     if wanted.suites or wanted.attacks or wanted.benign or not wanted.run:
         raise SpecError(
             "--reads answer reads the answers of a run, which its judge labels",
@@ -115,6 +122,7 @@ def prompts(wanted: Wanted, store: Store | None) -> GuardTexts:
     if wanted.run:
         transfers = (cases_from(wanted.run, store) if store else []) or [cases_file(wanted.run)]
         check_transferred(transfers, harmful)
+        notes.append(f"harmful prompts are all test cases of {wanted.run}, those that broke nothing too")
         worded += _given(transfers, harmful, clusters)
         named = {bare_label(transfer.label) for transfer in transfers} - {DIRECT}
         attacks = {label: attack for label, attack in attacks.items() if label in named}
@@ -325,6 +333,7 @@ def _once(texts: Sequence[GuardText], source: str, notes: Sequence[str]) -> Guar
     kinds = {key: {text.harmful for text in same} for key, same in by_text.items()}
     kept = tuple(same[0] for key, same in by_text.items() if len(kinds[key]) == 1)
     both = len(by_text) - len(kept)
-    more = [f"{count(repeated, 'repeated text')} left out"] if (repeated := len(texts) - len(by_text)) else []
+    repeated = sum(len(same) - 1 for key, same in by_text.items() if len(kinds[key]) == 1)
+    more = [f"{count(repeated, 'repeated text')} left out"] if repeated else []
     more += [f"{count(both, 'text')} left out as both harmful and benign"] if both else []
     return GuardTexts(kept, source, (*notes, *more))

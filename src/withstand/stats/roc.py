@@ -141,6 +141,12 @@ def needed(budget: float) -> int:
     return max(1, math.ceil(1 / budget - 1 - _ROUNDING))
 
 
+def supported(of_low: Sequence[str]) -> float:
+    """The least budget that benign texts in these clusters support: with it none may be blocked."""
+    sizes = np.unique(np.asarray(of_low), return_counts=True)[1]
+    return float(sizes.max() * len(sizes) / (len(of_low) * (len(sizes) + 1)))
+
+
 @dataclass(frozen=True, slots=True)
 class Cutoff:
     """Where a budget of false alarms lets a guard begin to block: above the score `beyond`, inf for nowhere.
