@@ -10,6 +10,7 @@ from fakes import ByRule
 from withstand import api
 from withstand.core import Ask, Sampling, Target, user
 from withstand.core.content import to_json
+from withstand.defenses.self_reminder import SelfReminder
 from withstand.registry import find
 from withstand.runner.adaptive import bounds, described_attack, knowledge
 from withstand.runner.estimate import estimate
@@ -85,6 +86,10 @@ def test_a_fixed_conversation_and_one_found_elsewhere_are_not_adaptive_for_askin
     adaptive = ["best_of_n", {"use": "pair", **judge}, {"use": "transform", "attack": {"use": "pair", **judge}}]
     assert {knowledge(find.build("attack", attack), guard) for attack in static} == {"static"}
     assert {knowledge(find.build("attack", attack), guard) for attack in adaptive} == {"adaptive"}
+    embeddings = find.build(
+        "attack", "embedding_attack"
+    )  # no guard reads them, and a prompt defense words what is around
+    assert (knowledge(embeddings, guard), knowledge(embeddings, SelfReminder())) == ("static", "adaptive")
     elsewhere = find.build("attack", {"use": "transform", "attack": static[-2]})
     assert knowledge(elsewhere, find.build("defense", GUARD)) == "static"
 

@@ -35,7 +35,10 @@ def by_asking(attack: Any) -> bool:
 def by_design(attack: Any, defense: Defense) -> bool:
     """Whether it is built against the defense: by weights seen through it, or in words made for it."""
     if "weights" in attack.needs:
-        return any(optional(defense, name) is not None for name in ("wrap", "terms", "scan", "suspicion"))
+        guards = (
+            () if optional(attack, "upper_bound") else ("terms", "scan", "suspicion")
+        )  # no guard reads what is no text
+        return any(optional(defense, name) is not None for name in ("wrap", *guards))
     return informed(attack, defense)
 
 
