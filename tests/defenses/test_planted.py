@@ -132,6 +132,8 @@ def test_a_defense_that_refuses_everything_is_shown_as_one(bare):
     assert not any(broken(done).values())
     [benign] = [cell for cell in done.cells if cell["benign"]]
     assert benign["over_refusal"] == 1.0
+    [result] = done.summary["defenses"]
+    assert any(text.startswith("False alarms: it blocks or refuses 10 of 10 benign") for text in result["says"])
 
 
 @pytest.fixture(scope="module")
