@@ -29,6 +29,7 @@ from withstand.core import (
 from withstand.core.errors import DownError, FatalAskError
 from withstand.defenses.erase_and_check import EraseAndCheck
 from withstand.defenses.guard import Guard
+from withstand.defenses.self_check import SelfCheck
 from withstand.judges.contains import Contains
 from withstand.judges.ensemble import Ensemble
 from withstand.judges.guard import Guard as Moderator
@@ -317,6 +318,22 @@ def test_an_unknown_form_and_a_model_that_is_down(play):
 
     flow = intercept(replace(odd, fails="open").answer(Scripted(), [user("q")] * 2, SAMPLING), down)
     assert [(a.finish, a.checks[0].failed) for a in play(flow).value] == [("stop", "nobody listens")] * 2
+
+
+def test_a_search_does_not_go_on_without_the_guard_that_it_should_know(play):
+    def down(item: Any) -> Flow[Any]:
+        raise AskError("nobody listens")
+        yield item
+
+    asked = Prepared(answer=Completion((), "no"))
+    for defense in (Guard((Moderator(asked),)), SelfCheck(asked, reads="prompt"), EraseAndCheck(model=asked)):
+        flows = {
+            fails: intercept(replace(defense, fails=fails).suspicion(Scripted(), [user("q")]), down)
+            for fails in ("open", "closed", "error")
+        }
+        assert [play(flows[fails]).value for fails in ("open", "closed")] == [[0.0], [1.0]]
+        with pytest.raises(AskError, match="nobody listens"):
+            play(flows["error"])
 
 
 WRONG = [

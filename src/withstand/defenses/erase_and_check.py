@@ -148,7 +148,8 @@ class EraseAndCheck:
         return here(self.suspicion(None, chats))
 
     def suspicion(self, model: Model | None, chats: Sequence[Chat]) -> Flow[list[float]]:
-        """Of a prompt of which the filter cannot say: 0 where it would pass, else 1. model: the target's own."""
+        """Of a prompt of which the filter cannot say: 0 where it would pass, else 1; an ask that fails is raised where
+        `fails` is an error. model: the target's own."""
         fails: Fails = "open" if self.fails == "open" else "closed"
         checks = yield from abreast([self._checked(model, chat, fails) for chat in chats])
         return [float(check.blocked) if check.suspicion is None else check.suspicion for check in checks]
@@ -161,7 +162,7 @@ class EraseAndCheck:
                 f"{self.mode}; lower max_erase, use mode=suffix, or raise limit"
             )
             return could_not_say(NAME, "before", why, fails)
-        readings = yield from self._readings(model, parts, fails)
+        readings = yield from self._readings(model, parts)
         harmful = sum(reading.harmful for reading in readings)
         failed = next((reading.failed for reading in readings if reading.failed), "")
         if failed and not harmful:
@@ -170,14 +171,14 @@ class EraseAndCheck:
         suspicion = max(scores, default=0.0) if len(scores) == len(readings) else float(harmful)
         return GuardCheck(NAME, "before", suspicion, blocked=harmful > 0)
 
-    def _readings(self, model: Model | None, texts: Sequence[str], fails: Fails) -> Flow[list[Reading]]:
+    def _readings(self, model: Model | None, texts: Sequence[str]) -> Flow[list[Reading]]:
         """What the filter says of each text."""
         reader = self.model or model
         if self.judge is None and reader is not None:
             threshold = self.threshold or MIDDLE
-            return (yield from asked(reader, texts, self.prompt, threshold, self.max_tokens, fails))
+            return (yield from asked(reader, texts, self.prompt, threshold, self.max_tokens, self.fails))
         assert self.judge is not None
-        verdicts = yield from tried(judged_prompts(self.judge, [user(text) for text in texts]), fails)
+        verdicts = yield from tried(judged_prompts(self.judge, [user(text) for text in texts]), self.fails)
         if isinstance(verdicts, Failed):
             return [Reading(failed=verdicts.why) for _ in texts]
         return [self._reading(self.judge, verdict) for verdict in verdicts]

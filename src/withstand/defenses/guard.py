@@ -141,7 +141,8 @@ class Guard:
         for name in ("pass_below", "block_above"):
             given = getattr(self, name)
             if len(given) not in ({0} if not before else {1, before}):
-                of = "one judge alone is asked: threshold is its limit" if not before else f"it takes 1 or {before}"
+                more = "" if before == 1 else f", or {before}: one for each judge but the last"
+                of = f"a cascade takes 1{more}" if before else "one judge alone is asked: threshold is its limit"
                 raise SpecError(f"{name} has {len(given)} numbers for {before + 1} judges", hint=of)
         for low, high in self._bounds():
             if not 0 <= low < high <= 1:
@@ -182,7 +183,8 @@ class Guard:
 
     def _suspicion(self, model: Model | None, chats: Sequence[Chat]) -> Flow[list[float]]:
         """How suspicious prompts are; 1 or 0 of a judge without scores. One of which the guard cannot say is 1, as no
-        attack wants it, or 0 where it would pass."""
+        attack wants it, or 0 where it would pass. Where an ask fails and `fails` is an error, that is raised: a search
+        that goes on without its guard would not know it."""
         fails: Fails = "open" if self.fails == "open" else "closed"
         flows = [self._checked("prompt", Completion(chat, ""), fails) for chat in chats]
         checks = yield from abreast(flows)
@@ -230,7 +232,7 @@ class Guard:
         for judge, bounds in zip(self.judges, [*self._bounds(), None], strict=True):
             by, stage = f"guard:{name_of(type(judge))}", STAGES[what]
             flow = judged_prompts(judge, [completion.chat]) if what == "prompt" else _listed(judge, completion)
-            verdicts = yield from tried(flow, fails)
+            verdicts = yield from tried(flow, self.fails)
             if isinstance(verdicts, Failed) or verdicts[0].outcome == "unscored":
                 why = verdicts.why if isinstance(verdicts, Failed) else verdicts[0].why
                 continue

@@ -111,17 +111,17 @@ class SelfCheck:
         """Of each text the check and what it cost; nothing where this stage is not read."""
         if stage not in STAGES[self.reads]:
             return [NOTHING for _ in texts]
-        readings = yield from self._readings(model, texts, self.fails)
+        readings = yield from self._readings(model, texts)
         return [((reading.check(NAME, stage, self.fails),), reading.used) for reading in readings]
 
-    def _readings(self, model: Model, texts: Sequence[str], fails: Fails) -> Flow[list[Reading]]:
-        return (yield from asked(self.model or model, texts, self.prompt, self.threshold, self.max_tokens, fails))
+    def _readings(self, model: Model, texts: Sequence[str]) -> Flow[list[Reading]]:
+        return (yield from asked(self.model or model, texts, self.prompt, self.threshold, self.max_tokens, self.fails))
 
     def _suspicion(self, model: Model, chats: Sequence[Chat]) -> Flow[list[float]]:
         """Of prompts: over the threshold where the model gives logprobs, else 1 or 0. One of which it cannot say is 0
-        where it would pass, else 1."""
+        where it would pass, else 1; an ask that fails is raised where `fails` is an error."""
         fails: Fails = "open" if self.fails == "open" else "closed"
-        readings = yield from self._readings(model, [written_text(chat) for chat in chats], fails)
+        readings = yield from self._readings(model, [written_text(chat) for chat in chats])
         checks = [reading.check(NAME, "before", fails) for reading in readings]
         return [float(check.blocked) if check.suspicion is None else check.suspicion for check in checks]
 
