@@ -74,6 +74,8 @@ def test_what_decides_the_cases_of_an_informed_attack_is_the_wording_of_the_bypa
         described_attack(story, d) for d in (None, guard, replace(guard, bypasses=WAYS[:1]), replace(guard, limit=9))
     ]
     assert keys[0] == described_attack(story, replace(guard, bypasses=())) == find.describe(story)
+    idle = replace(guard, bypasses=("{prompt}",))  # to send the prompt as it is takes no knowledge
+    assert (knowledge(story, idle), knowledge(story, guard)) == ("static", "adaptive")
     assert keys[1] == keys[3]
     assert len({str(to_json(key)) for key in keys}) == 3
 

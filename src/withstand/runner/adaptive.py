@@ -43,10 +43,10 @@ def by_design(attack: Any, defense: Defense) -> bool:
 
 
 def informed(attack: Any, defense: Defense | None) -> bool:
-    """Whether the attack is told the bypasses of the defense."""
+    """Whether the attack is told the bypasses of the defense. The prompt alone is none: it would know nothing."""
     if defense is None or not optional(attack, "informed") or _elsewhere(attack):
         return False
-    return bool(optional(defense, "bypasses"))
+    return any(template.strip() != "{prompt}" for template in optional(defense, "bypasses"))
 
 
 def _elsewhere(attack: Any) -> bool:
