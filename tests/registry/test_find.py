@@ -164,6 +164,8 @@ def test_objects_are_taken_as_they_are(typed):
         ("judge", "llm,clip=3", "llm needs model", "llm:MODEL"),
         ("judge", "advbench:x", "has no place for 'x'", "field=value"),
         ("target", "openai:a,model=b", "has no place for 'a'", "field=value"),
+        ("defense", "self_reminder:closing=Mind!", "gives a field where the value of reminder stands", "closing=Mind!"),
+        ("defense", "self_check:fails=open", "self_check:fails=open gives a field where", "self_check,fails=open"),
         ("attack", "no_such_module:Attack", "no attack is called", ""),
         ("attack", "json:nothing", "json has no class nothing", ""),
         ("attack", "json:JSONDecoder", "not a frozen dataclass", "frozen=True"),

@@ -32,7 +32,7 @@ from withstand.core.describe import version_of as version_of
 from withstand.core.errors import suggest
 from withstand.core.stage import Stage
 from withstand.registry import sets
-from withstand.registry.grammar import Spec, spec_of, toml_value
+from withstand.registry.grammar import Spec, spec_of, toml_value, with_first
 
 ROOMS = FOLDERS
 
@@ -152,13 +152,7 @@ def _resolve(kind: str, spec: Spec) -> tuple[type, dict[str, Any]]:
 
 def _named(cls: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """FIRST under the name of the first field."""
-    given = dict(given)
-    if "" in given:
-        names = [f.name for f in _fields(cls)]
-        if not names or names[0] in given:
-            raise SpecError(f"{name_of(cls)} has no place for {given['']!r}", hint="write field=value")
-        given[names[0]] = given.pop("")
-    return given
+    return with_first(name_of(cls), given, [f.name for f in _fields(cls)])
 
 
 def _outside(name: str, given: dict[str, Any]) -> type | None:

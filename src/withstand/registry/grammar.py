@@ -3,7 +3,7 @@
 import json
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from withstand.core import SpecError, bounded
@@ -32,6 +32,26 @@ def parse(text: str, files: bool = True) -> dict[str, Any]:
             )
         spec[field.strip()] = _value(value, files)
     return spec
+
+
+def with_first(name: str, given: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
+    """The fields of a spec, with FIRST under the name of the first of `fields`, those of the component called `name`.
+
+    Raises `SpecError` for a FIRST that has no place, and one such as "fails=open": the field would stay at its default.
+    """
+    given = dict(given)
+    if "" not in given:
+        return given
+    first = given.pop("")
+    if not fields or fields[0] in given:
+        raise SpecError(f"{name} has no place for {first!r}", hint="write field=value")
+    field, equals, _ = first.partition("=") if isinstance(first, str) else ("", "", "")
+    if equals and field.strip() in fields:
+        raise SpecError(
+            f"{name}:{first[:60]} gives a field where the value of {fields[0]} stands",
+            hint=f"write a comma before a field: {name},{first[:60]}",
+        )
+    return {**given, fields[0]: first}
 
 
 def _split(text: str) -> list[str]:
