@@ -133,6 +133,7 @@ def test_where_and_ids():
             "two defenses called self_check,model=openai:m would share their rows",
             "served_as",
         ),
+        ({"defense": "backtranslation,threshold=-2"}, "backtranslation needs weights", "backtranslation:smollm2"),
     ],
 )  # fmt: skip
 def test_mistakes_are_refused_up_front(change, message, hint, monkeypatch):

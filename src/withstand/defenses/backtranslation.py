@@ -89,6 +89,11 @@ class Backtranslation:
             if self.model is not None:
                 self._check_weights(self.model)
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the target must give."""
+        return frozenset({"weights"}) if self.threshold is not None and self.model is None else frozenset()
+
     def _check_weights(self, model: Model) -> None:
         if "weights" not in model.gives:
             raise SpecError(
