@@ -258,6 +258,21 @@ def test_the_best_case_of_every_attack_passes_the_guard(model: HF, name: str, ki
         assert 0 < len(target.defense.asked) <= most * (2 if hasattr(attack, "run_together") else 1)
 
 
+@pytest.mark.parametrize("name", ["gcg", "pez", "pgd"])
+def test_no_search_ends_by_its_loss_at_a_text_that_the_guard_blocks(model: HF, name: str) -> None:
+    attack = find.build("attack", {"use": name, **SHORT[name], "stop_loss": 90})
+
+    def last(target: Target) -> str:
+        text: str = played(attack.run(BEHAVIOR, target))[0][-1].chat[0].text
+        return text
+
+    suffix = last(Target(model))[len(BEHAVIOR.text) :]
+    sign = sorted({*suffix} - {*BEHAVIOR.text, " ", "!"})[0]
+    guard = AskedGuard(sign)
+    assert sign not in last(Target(model, guard))
+    assert len(guard.asked) > 1
+
+
 def test_a_guard_is_asked_about_the_way_of_a_piece_and_the_search_goes_on_from_the_best_that_passed(model: HF) -> None:
     attack = GCG(**{**SMALL, "steps": 12})
     cases, states = played(attack.run(BEHAVIOR, Target(model, AskedGuard("~"))))

@@ -17,7 +17,7 @@ from torch import Tensor
 from withstand.core import WhiteBox
 from withstand.engine.engine import Engine, Loss, Slot, by_answer, engine_of, weighted
 from withstand.engine.likelihood import whole_losses
-from withstand.engine.terms import BATCH, Term, penalties, penalty, slope, terms_of
+from withstand.engine.terms import BATCH, Term, guard_of, penalties, penalty, slope, terms_of
 from withstand.engine.text import DRAWS, FIRST_DRAW, Prompt, as_sent, readings, texts
 
 SURE = 16
@@ -142,6 +142,12 @@ class Objective:
             value = self.engine.loss_of(ids, prompt, loss)
         bare = Objective(self.model, self.engine, self.tokenizer, self.window, self.terms)
         return text, value + float(bare.penalties(prompt, [slot]))
+
+    def may_end(self, prompt: Prompt, slot: Slot) -> bool:
+        """Whether a search may end by its loss here: a guard that must be asked has said what it finds of the text."""
+        if guard_of(self.model) is None:
+            return True
+        return prompt.chat(texts(self.tokenizer, prompt, [slot])[0])[0].text in self.asked
 
     def of_guard(self, text: str) -> float:
         """Nats for what the guard said of a text that is sent."""

@@ -36,7 +36,7 @@ class Distribution:
 
     @property
     def done(self) -> bool:
-        return self.step >= self.attack.steps or all(loss < self.attack.stop_loss for loss, _ in self.texts)
+        return self.step >= self.attack.steps or self.free.stopped(self.texts)
 
     @property
     def best(self) -> tuple[float, str]:

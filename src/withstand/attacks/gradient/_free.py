@@ -70,6 +70,11 @@ class Free:
             self.read[sent] = finite(self.objective.read(self.prompt, slot, below=below)[1])
         return self.read[sent] + self.objective.of_guard(sent), sent
 
+    def stopped(self, pairs: Sequence[tuple[float, str]]) -> bool:
+        """Whether every text is below the loss at which the search stops, and no guard is still to be asked."""
+        heard = guard_of(self.model) is None or all(text in self.objective.asked for _, text in pairs)
+        return heard and bool(pairs) and all(loss < self.attack.stop_loss for loss, _ in pairs)
+
     def again(self, pairs: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
         """Texts as they were held between pieces of work, with what the guard said since."""
         self.read |= {text: loss for loss, text in pairs}

@@ -33,7 +33,7 @@ class Projected:
     @property
     def stopped(self) -> bool:
         """Whether every case is below the loss at which the search stops."""
-        return bool(self.texts) and all(loss < self.attack.stop_loss for loss, _ in self.texts)
+        return self.free.stopped(self.texts)
 
     @property
     def done(self) -> bool:

@@ -39,7 +39,7 @@ class Relaxed:
 
     @property
     def done(self) -> bool:
-        return self.step >= self.attack.steps or self.lowest[0] < self.attack.stop_loss
+        return self.step >= self.attack.steps or self.free.stopped([self.lowest])
 
     @property
     def best(self) -> tuple[float, str]:

@@ -73,7 +73,7 @@ class Search:
     @property
     def done(self) -> bool:
         stopped = self.attack.loss != "reinforce" and self.loss < self.attack.stop_loss
-        return bool(self.step >= self.attack.steps or stopped)
+        return bool(self.step >= self.attack.steps or (stopped and self.objective.may_end(self.prompt, self.best)))
 
     @property
     def to_beat(self) -> float:
