@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import sqlalchemy as sql
+from _pytest.assertion import rewrite
 from hypothesis import HealthCheck, settings
 
 from openai_server import OpenAIServer
@@ -97,8 +98,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Look for no garbage while all tests are imported: almost nothing of it is any."""
+    gc.disable()
+    rewrite_share(session.config)
+
+
+def rewrite_share(config: pytest.Config) -> None:
+    """Keep a share of the tests as pytest runs them: on a new clone, each worker would else rewrite all files.
+
+    These functions are not public: where a pytest has no such ones, all that is lost is time.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    if workers == 1 or sys.dont_write_bytecode:
+        return
+    with suppress(AttributeError, TypeError):
+        for path in sorted(Path(__file__).parent.rglob("test_*.py"))[worker::workers]:
+            kept = rewrite.get_cache_dir(path) / f"{path.stem}{rewrite.PYC_TAIL}"
+            if not kept.exists():
+                kept.parent.mkdir(exist_ok=True)
+                source, code = rewrite._rewrite_test(path, config)
+                rewrite._write_pyc(config.stash[rewrite.assertstate_key], code, source, kept)
+
+
 def pytest_collection_finish() -> None:
     keep_modules()
+    gc.enable()
 
 
 def pytest_runtest_teardown() -> None:
