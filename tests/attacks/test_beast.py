@@ -82,10 +82,11 @@ def test_next_tokens_are_drawn_without_replacement_from_the_models_own_distribut
     chance = np.where(usable, np.exp((logits - logits.max()) / 2), 0)
     chance /= chance.sum()
     pairs = []
-    for seed in range(600):
-        [siblings] = grown(BEAST(expansions=2, temperature=2.0, seed=seed), model, [beam], 3)
-        assert siblings[0][:-1] == siblings[1][:-1] == beam
-        pairs.append((siblings[0][-1], siblings[1][-1]))
+    for seed in range(30):
+        for siblings in grown(BEAST(expansions=2, temperature=2.0, seed=seed), model, [beam] * 20, 3):
+            assert siblings[0][:-1] == siblings[1][:-1] == beam
+            pairs.append((siblings[0][-1], siblings[1][-1]))
+    assert len(pairs) == 600
     assert all(one != two and usable[one] and usable[two] for one, two in pairs)
     a, b = np.argsort(-chance)[:2]
     for found, expected in (

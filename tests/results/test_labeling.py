@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -36,10 +37,19 @@ ATTACKS = ["direct", "story"]
 PERSON = ("--annotator", "person")
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Any:
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of a run that nobody has labeled."""
+    path = tmp_path_factory.mktemp("finished") / "s.db"
     spec = {"suite": "kitchen", "limit": 20, "target": "scripted-kitchen", "attack": ATTACKS}
-    return withstand.run(spec, store=tmp_path / "s.db")
+    withstand.run(spec, store=path).store.close()
+    return path
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Any:
+    """That run in a store of the test's own."""
+    return withstand.load("", shutil.copy(finished, tmp_path / "s.db"))
 
 
 def invoke(run: Any, *words: str, typed: str = "") -> Any:
