@@ -133,6 +133,7 @@ def test_a_defense_that_refuses_everything_is_shown_as_one(bare):
     [benign] = [cell for cell in done.cells if cell["benign"]]
     assert benign["over_refusal"] == 1.0
     [result] = done.summary["defenses"]
+    assert result["word"] == "no better than refusing"
     assert any(text.startswith("False alarms: it blocks or refuses 10 of 10 benign") for text in result["says"])
 
 

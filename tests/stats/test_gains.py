@@ -6,7 +6,7 @@ import pytest
 
 from withstand.stats import paired
 from withstand.stats.breaks import Attempts
-from withstand.stats.gains import Gain, gain, least, together, word
+from withstand.stats.gains import Gain, gain, is_refusal, least, together, word
 
 
 def tried(hits: list[int], unknown: list[int] | None = None, cases: int = 1) -> Attempts:
@@ -48,6 +48,13 @@ def test_what_is_open_counts_against_every_claim():
     bare_open = gain(Attempts([0] * 20, [1] * 20, [1] * 20), tried(NONE))
     assert bare_open is None, "without a verdict there is no gain"
     assert gain(tried(ALL), Attempts(NONE, ALL, ALL)) is None
+
+
+def test_who_refuses_at_random_takes_the_same_share_of_both():
+    half = seen([1] * 10 + [0] * 10, [1] * 5 + [0] * 15)  # 5 of the 10 that break without it
+    assert (half.bare, half.gain) == (0.5, 0.25)
+    assert [is_refusal(half, share) for share in (0.0, 0.49, 0.5, 1.0)] == [False, False, True, True]
+    assert not is_refusal(seen(ALL, ALL), 0.0)
 
 
 def test_the_words():
