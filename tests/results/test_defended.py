@@ -13,7 +13,7 @@ from withstand.results import winner
 from withstand.results.comparison import compare_runs
 from withstand.results.decide import decide, of_spec
 from withstand.results.defended import between
-from withstand.results.graded import BehaviorResult, Graded
+from withstand.results.graded import BehaviorResult, Graded, flattered, graded
 from withstand.results.guarded import Answer, false_alarms
 from withstand.results.limits import Limits
 from withstand.runner.begin import planned
@@ -98,8 +98,9 @@ def test_an_adaptive_attack_without_a_verdict_leaves_static_only(ran):
     [cut] = more.result.defenses
     assert (cut.attacks[0].adaptive.behaviors, cut.attacks[0].bare, cut.cut, cut.word) == (20, None, 20, "cannot tell")
     assert "A budget ended 20 adaptive searches" in " ".join(cut.says)
-    [line] = decide(run.store, run.row, Limits(asr=0.95)).lines
-    assert (line.verdict, line.why[:50]) == ("UNDECIDED", f"static only: no attack that knows {WALL}"[:50])
+    assert [line.verdict for line in decide(run.store, run.row, Limits(asr=0.95)).lines] == ["UNDECIDED"]
+    [why] = flattered(graded(run.store, run.row)).values()
+    assert why.startswith(f"static only: no attack that knows {WALL} has a verdict")
 
 
 def test_a_gate_passes_no_defense_that_static_attacks_alone_met(ran, withstand, tmp_path):
@@ -137,6 +138,11 @@ def test_both_sides_in_one_run_and_attacks_without_an_adaptive_form(ran):
     [shown] = api.load("s", run.store).result.defenses
     assert (silent.broken, shown.word) == (0, "a gain is shown")
     assert "Its false alarms were not measured" in " ".join(shown.says), "it blocks everything"
+    gated = decide(run.store, api.load("s", run.store).row, Limits(asr=0.5))
+    assert [(line.verdict, line.why) for line in gated.lines] == [
+        ("FAIL", ""), ("UNDECIDED", "its defense let no answer through, see the note")
+    ]  # fmt: skip
+    assert any("blocked all 20 answers: a guard that blocks everything would too" in note for note in gated.notes)
 
 
 def test_a_guard_that_failed_everywhere_is_not_measured(ran):

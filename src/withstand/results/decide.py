@@ -17,7 +17,7 @@ from withstand.results.history import builds_of, counts_of, with_history
 from withstand.results.labeled_pairs import labeled_pairs, unlike_styles
 from withstand.results.limits import Limits, limits_of
 from withstand.results.names import plan_names, renamed
-from withstand.results.one_answer import FEW, LEAST, one_answer
+from withstand.results.one_answer import FEW, LEAST, let_nothing_through, one_answer
 from withstand.results.others import check_own, others_of
 from withstand.results.own_labels import own_labels, with_own
 from withstand.results.pair_comparison import unequal
@@ -91,7 +91,9 @@ def decide(
     notes += unlike_styles(pairs, of_pairs) if limits.worse is not None else ()
     counted = [*broken.lines(labeled, limits)]
     alike = one_answer(store, row, FEW if any(line.rate == 0 for line in counted) else LEAST)
-    guarded = judged_by_its_guard(row)
+    guarded, silent = judged_by_its_guard(row), let_nothing_through(store, row)
+    withheld = dict.fromkeys(guarded, "its judge also blocks its answers, see the note")
+    withheld |= dict.fromkeys(silent, "its defense let no answer through, see the note")
     uncalled = without_calls(store, row)
     of_policy: list[Line] = []
     if limits.categories or limits.every:
@@ -107,11 +109,11 @@ def decide(
         notes += gate_policy.notes(own_policy, limits) if own_policy else ()
     lines = gate.lines(labeled, limits, pairs, absent, calibrations, of_pairs, [*of_policy, *counted])
     notes += changed_estimator(labeled, limits, lines)
-    lines = [*_held_back(lines, cells, limits, alike, guarded)]
+    lines = [*_held_back(lines, cells, limits, alike, withheld)]
     if history:
         past = [counts_of(store, run, limits) for run in builds[:-1]]
         lines = list(with_history(past, limits, lines, labeled))
-    notes += [*limits.notes, *alike.values(), *guarded.values(), *uncalled.values()]
+    notes += [*limits.notes, *alike.values(), *guarded.values(), *silent.values(), *uncalled.values()]
     frozen = baselines.baseline_of(store, row, iso(row.created)) if freeze else ""
     notes += _beside(store, row, baseline)
     notes += [f"{defended(*of)} may pass by static attacks alone" for of in flattered(cells) if limits.allow_static]
@@ -132,10 +134,11 @@ def _held_back(
     cells: Sequence[Graded],
     limits: Limits,
     alike: Collection[tuple[str, str]],
-    guarded: Collection[tuple[str, str]],
+    withheld: Mapping[tuple[str, str], str],
 ) -> Iterator[Line]:
     """The lines of a gate. Those of targets with one answer, as `one_answer` names them, pass by nothing, nor do those
-    of harmful prompts whose judge guards the target, or, unless the limits allow it, whose defense no attack knew."""
+    of harmful prompts that are withheld, each for its reason, or, unless the limits allow it, whose defense no attack
+    knew."""
     names = gate.names_of(cells)
     groups = by_target(cells)
     harmful = [part for group in groups for part in gate.parts_of(group, limits)]
@@ -146,7 +149,7 @@ def _held_back(
         gate.part_name(part, names): why
         for parts, places in (
             (every, static),
-            (harmful, dict.fromkeys(guarded, "its judge also blocks its answers, see the note")),
+            (harmful, withheld),
             ([*harmful, *benign], dict.fromkeys(alike, "it gave one answer to everything, see the note")),
         )
         for part in parts

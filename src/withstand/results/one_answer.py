@@ -52,6 +52,25 @@ def one_answer(store: Store, run: RunRow, least: int = LEAST) -> dict[tuple[str,
     return notes
 
 
+def let_nothing_through(store: Store, run: RunRow) -> dict[tuple[str, str], str]:
+    """(target, defense) -> what to know of it, where the defense, or a filter behind it, blocked all answers."""
+    cells = run.plan["cells"]
+    answers: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    for index, finish in store.select(
+        sql.select(want.c.cell, row.c.label)
+        .select_from(want.join(row, row.c.key == want.c.key))
+        .where(want.c.run == run.key, want.c.stage == COMPLETIONS)
+    ):
+        if cells[index]["defense"] != "none":
+            answers[cells[index]["target"], cells[index]["defense"]].append(finish == "filtered")
+    return {
+        whole: f"{defended(*whole)} blocked all {count(len(blocked), 'answer')}: a guard that blocks everything would "
+        "too. Send benign prompts that it should let through"
+        for whole, blocked in answers.items()
+        if all(blocked)
+    }
+
+
 def _only(store: Store, keys: list[str]) -> str | None:
     """The text of these answers where all are alike; None where they differ, are refusals, or were erased."""
     alike: set[str] = set()
