@@ -72,6 +72,10 @@ def sentences(result: GuardEval, guard: GuardResult) -> Iterator[str]:
         if _words_alone(part):
             assert part.caught is not None
             assert part.alarms is not None
+            if part.name == "direct":
+                shares = f"{percent(part.alarms.rate)} of benign requests beside {percent(part.caught.rate)}"
+                yield f"As they are it blocks {shares} of harmful ones: it hardly tells them apart."
+                continue
             yield (
                 f"Worded by {part.name} it blocks {percent(part.alarms.rate)} of benign requests beside "
                 f"{percent(part.caught.rate)} of harmful ones: it may know these words, and not the harm."
