@@ -92,8 +92,6 @@ def decide(
     counted = [*broken.lines(labeled, limits)]
     alike = one_answer(store, row, FEW if any(line.rate == 0 for line in counted) else LEAST)
     guarded, silent = judged_by_its_guard(row), let_nothing_through(store, row)
-    withheld = dict.fromkeys(guarded, "its judge also blocks its answers, see the note")
-    withheld |= dict.fromkeys(silent, "its defense let no answer through, see the note")
     uncalled = without_calls(store, row)
     of_policy: list[Line] = []
     if limits.categories or limits.every:
@@ -109,7 +107,7 @@ def decide(
         notes += gate_policy.notes(own_policy, limits) if own_policy else ()
     lines = gate.lines(labeled, limits, pairs, absent, calibrations, of_pairs, [*of_policy, *counted])
     notes += changed_estimator(labeled, limits, lines)
-    lines = [*_held_back(lines, cells, limits, alike, withheld)]
+    lines = [*_held_back(lines, cells, limits, alike, guarded, silent)]
     if history:
         past = [counts_of(store, run, limits) for run in builds[:-1]]
         lines = list(with_history(past, limits, lines, labeled))
@@ -134,11 +132,12 @@ def _held_back(
     cells: Sequence[Graded],
     limits: Limits,
     alike: Collection[tuple[str, str]],
-    withheld: Mapping[tuple[str, str], str],
+    guarded: Collection[tuple[str, str]],
+    silent: Collection[tuple[str, str]],
 ) -> Iterator[Line]:
     """The lines of a gate. Those of targets with one answer, as `one_answer` names them, pass by nothing, nor do those
-    of harmful prompts that are withheld, each for its reason, or, unless the limits allow it, whose defense no attack
-    knew."""
+    of harmful prompts whose judge guards the target, whose defense was silent, as `let_nothing_through` names it, or,
+    unless the limits allow it, whose defense no attack knew."""
     names = gate.names_of(cells)
     groups = by_target(cells)
     harmful = [part for group in groups for part in gate.parts_of(group, limits)]
@@ -149,7 +148,8 @@ def _held_back(
         gate.part_name(part, names): why
         for parts, places in (
             (every, static),
-            (harmful, withheld),
+            (harmful, dict.fromkeys(guarded, "its judge also blocks its answers, see the note")),
+            (harmful, dict.fromkeys(silent, "its defense let no answer through, see the note")),
             ([*harmful, *benign], dict.fromkeys(alike, "it gave one answer to everything, see the note")),
         )
         for part in parts
