@@ -200,9 +200,11 @@ def case_wants(plan: Plan) -> Iterator[Want]:
 def _case_head(cell: Cell) -> str:
     """What all flows of a cell share. A flow's key leaves the budget out: a raised one replays and continues.
 
-    An attack that searches on surrogates does not see its target, so that all targets share its test cases.
+    An attack that searches on surrogates does not see its target, so that all targets share its test cases; unless it
+    stops at its first success, which is an answer of its own target.
     """
-    target = "surrogates" if optional(cell.attack, "surrogates") else cell.keys["target"]
+    shared = optional(cell.attack, "surrogates") and not cell.until
+    target = "surrogates" if shared else cell.keys["target"]
     return digest(["cases", cell.keys["attack"], target, cell.keys["until"]])
 
 

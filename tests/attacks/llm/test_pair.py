@@ -224,6 +224,11 @@ def test_targets_share_what_a_surrogate_found(tmp_path: Any) -> None:
     assert chats[0] == chats[1] != []
     assert [cell["success"] for cell in done.cells] == [2, 2]
 
+    blocked = ["none", {"use": "guard", "judges": ["contains:bake"]}]
+    spec |= {"until_success": True, "target": [targets[0], {"use": "scripted", "reply": "No"}], "defense": blocked}
+    graded = api.run(spec, store=tmp_path / "s.db")  # a success is of its own target, behind its own defense
+    assert [cell["success"] for cell in graded.cells] == [2, 0, 0, 0]
+
 
 @pytest.mark.parametrize(
     ("said", "prompt"),
