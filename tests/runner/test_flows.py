@@ -238,6 +238,12 @@ def test_other_models_cost_tokens_but_no_asks() -> None:
     assert meter.spent == Spent(asks=1, tokens=60, seconds=12.0, cost=3.0, flops=18.0)
 
 
+def test_a_defense_that_asks_often_ends_no_attack_early() -> None:
+    meter = Meter()
+    stop, _ = run(metered(asking(*[1] * 9), meter, Budget(tokens=35)), answering(tokens=100, asks=10))
+    assert (stop.why, meter.spent.asks, meter.spent.tokens) == ("tokens", 4, 400)
+
+
 def test_tokens_overshoot_by_one_ask_at_most() -> None:
     stop, seen = run(metered(asking(1, 1, 1, 1), meter := Meter(), Budget(tokens=15)), answering(tokens=10))
     assert stop.why == "tokens"

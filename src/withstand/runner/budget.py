@@ -41,7 +41,8 @@ class Budget:
     """Hard caps per behavior and attack; None: no cap.
 
     `asks`: chats to the target, as the attacker sees it; an ask that would pass the cap is not sent. `tokens` of all
-    roles and `seconds` are known afterwards: they overshoot by one ask at most.
+    roles and `seconds` are known afterwards: they overshoot by one ask at most. Of a defended target's tokens an
+    answer's share of what the defense asked counts, else a defense that asks often would end the attacks on it early.
     """
 
     asks: int | None = None
@@ -59,20 +60,21 @@ class Budget:
         asks, tokens = (cap if cap is None else cap * number for cap in (self.asks, self.tokens))
         return Budget(asks, tokens, None if self.seconds is None else self.seconds * number)
 
-    def spent_by(self, spent: Spent) -> Cut | None:
+    def spent_by(self, meter: "Meter") -> Cut | None:
         """Which of the caps known afterwards is used up."""
-        if self.tokens is not None and spent.tokens >= self.tokens:
+        if self.tokens is not None and meter.tokens >= self.tokens:
             return "tokens"
-        if self.seconds is not None and spent.seconds >= self.seconds:
+        if self.seconds is not None and meter.spent.seconds >= self.seconds:
             return "seconds"
         return None
 
 
 class Meter:
-    """What a flow has used so far, of all roles."""
+    """What a flow has used so far, of all roles. tokens: of those what its budget counts."""
 
     def __init__(self) -> None:
         self.spent = Spent()
+        self.tokens = 0.0
 
     def add(self, item: Ask | Work | RejectedDrafts, answer: Any) -> None:
         """Add the answer to an item."""
@@ -85,6 +87,7 @@ class Meter:
             return
         completions: list[Completion] = answer
         to_target = isinstance(item, Ask) and isinstance(item.model, Target)
+        self.tokens += sum(c.tokens / (max(1, c.asks) if to_target else 1) for c in completions)
         self.spent = replace(
             old,
             asks=old.asks + (len(completions) if to_target else 0),
@@ -114,7 +117,7 @@ def metered(flow: Flow[T], meter: Meter, budget: Budget = Budget()) -> Flow[T]:
         ):
             left = budget.asks - meter.spent.asks
             raise Stop("asks", f"the next step needs {len(item.chats)} asks, and {left} of {budget.asks} are left")
-        if cut := budget.spent_by(meter.spent):
+        if cut := budget.spent_by(meter):
             raise Stop(cut)
         answer = yield item
         meter.add(item, answer)
