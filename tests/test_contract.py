@@ -380,11 +380,12 @@ SHARED = {
     "whole": {"target": NUMBERED, "spec": WARM},
     "reversed": {"target": NUMBERED, "spec": WARM, "reverse": True},
     "few": {"target": NUMBERED, "spec": WARM, "ids": FEW},
-    "cold": {"target": TARGETS},
+    "cold": {"target": NUMBERED},
+    "odd": {"target": TARGETS, "ids": FEW},
 }
 """Runs over all attacks at once, since a run of one attack takes longer to begin and to end than to be run."""
 BUDGETS = [{"asks": 1}, {"asks": 5}, {"tokens": 1}, {"tokens": 60}, {"seconds": 1e-9}]
-SHARED |= {dumps(budget): {"target": NUMBERED, "spec": {"budget": budget}} for budget in BUDGETS}
+SHARED |= {dumps(budget): {"target": NUMBERED, "ids": FEW, "spec": {"budget": budget}} for budget in BUDGETS}
 
 
 @pytest.fixture(scope="module")
@@ -458,7 +459,7 @@ class TestEveryAttack:
     def test_what_a_behavior_says_arrives_as_it_is(self, shared, name):
         if name in REWRITES:
             pytest.skip("it writes in other words: its own tests say what is left of them")
-        sent = [case for case in shared("cold", name).cases if case["cell"] == 0]
+        sent = shared("cold", name).cases
         assert sent
         for case in sent:
             row = next(row for row in BEHAVIORS if row["id"] == case["behavior"])
@@ -476,18 +477,18 @@ class TestEveryAttack:
         assert done.cells[0]["asks"] <= len(BEHAVIORS) * (most.asks.get("target", 0) + 2 * most.cases)
 
     def test_it_survives_empty_answers(self, shared, name):
-        cell = shared("cold", name).cells[2]
+        cell = shared("odd", name).cells[2]
         assert (cell["error"], cell["success"], cell["failure"]) == (0, 0, cell["cases"])
 
     def test_it_survives_refusals(self, shared, name):
-        cell = shared("cold", name).cells[3]
+        cell = shared("odd", name).cells[3]
         assert (cell["error"], cell["success"], cell["refused"]) == (0, 0, cell["cases"])
         assert cell["asr"] == 0.0
 
     def test_a_target_that_fails_gives_errors_and_breaks_nothing_else(self, shared, name):
-        done = shared("cold", name)
+        done = shared("odd", name)
         fine, failed = done.cells[:2]
-        assert failed["error"] == failed["cases"] >= len(BEHAVIORS)
+        assert failed["error"] == failed["cases"] >= len(FEW)
         assert (failed["asr"], failed["asr_bounds"]) == (None, [0.0, 1.0])
         assert (fine["error"], fine["asr"]) == (0, 1.0)
         assert {failure.error for failure in done.failures} == {"no soup today"}
@@ -507,19 +508,17 @@ class TestEveryAttack:
         assert (again.tally.asks, rows(again.cases())) == (0, expected)
 
     def test_a_budget_cuts_it_and_the_best_so_far_stays(self, shared, name):
-        before = shared("cold", name).cells[0]
+        before = shared("odd", name).cells[0]
         for budget in BUDGETS:
             part = shared(dumps(budget), name)
             (cell,) = part.cells
-            assert {behavior for _, behavior, *_ in rows(part.cases)} == {
-                row["id"] for row in BEHAVIORS
-            }  # none is lost
+            assert {behavior for _, behavior, *_ in rows(part.cases)} == {*FEW}  # none is lost
             for failure in part.failures:
                 assert "budget" in failure.error
                 assert failure.hint
             assert cell["asks"] <= before["asks"]
             if "asks" in budget:
-                assert cell["asks"] <= len(BEHAVIORS) * budget["asks"] + cell["cases"]
+                assert cell["asks"] <= len(FEW) * budget["asks"] + cell["cases"]
 
     def test_its_flow_asks_only_the_target_it_was_given(self, play, make, name):
         attack, behavior = make("attack", name), Behavior("a", "bake", "with this", "Sure", "c")
