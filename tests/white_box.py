@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import pytest
 import torch
 
+from withstand.attacks.gradient._free import Free
 from withstand.core import Behavior, Flow, TestCase, Work, Worked
 from withstand.models.hf import HF
 
@@ -37,3 +39,12 @@ def played(flow: Flow[None]) -> tuple[list[TestCase], list[Any]]:
             answer = Worked(value)
         else:
             cases.append(item)
+
+
+def random_losses(free: Free, count: int) -> list[float]:
+    """What so many random texts of ten free tokens cost, packed; a few are read as the attack itself reads them."""
+    places = torch.randint(len(free.ids), (count, 10), generator=torch.Generator().manual_seed(0))
+    slots = free.ids[places].tolist()
+    losses: list[float] = free.objective.losses([(free.prompt, slots[0], slots)])[0].tolist()
+    assert losses[:5] == pytest.approx([free.scored(slot)[0] for slot in slots[:5]], abs=1e-4)
+    return losses

@@ -238,24 +238,22 @@ def cases_of(name: str, target: Target, **fields: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", SHORT)
-@pytest.mark.parametrize("kind", [Forbids, AskedGuard])
-def test_the_best_case_of_every_attack_passes_the_guard(model: HF, name: str, kind: Any) -> None:
+def test_the_best_case_of_every_attack_passes_the_guard(model: HF, name: str) -> None:
     def best(cases: Any) -> Any:
         return max((case for case in cases if case.behavior == "b1"), key=lambda case: case.score)
 
     blind = best(cases_of(name, Target(model))[0])
     suffix = blind.chat[0].text[len(BEHAVIOR.text) :]
     sign = sorted({*suffix} - {*BEHAVIOR.text, " ", "!"})[0]
-    target = Target(model, kind(sign))
     attack = find.build("attack", {"use": name, **SHORT[name]})
-    assert knowledge(attack, target.defense) == "adaptive"
-    aware = best(cases_of(name, target)[0])
-    assert sign not in aware.chat[0].text
-    assert blind.score != aware.score
-    assert aware.score > -50
-    if isinstance(target.defense, AskedGuard):
-        most = bounds(attack, target.defense, benign=False).asks["guard"]
-        assert 0 < len(target.defense.asked) <= most * (2 if hasattr(attack, "run_together") else 1)
+    for guard in (Forbids(sign), AskedGuard(sign)):
+        assert knowledge(attack, guard) == "adaptive"
+        aware = best(cases_of(name, Target(model, guard))[0])
+        assert sign not in aware.chat[0].text, guard
+        assert blind.score != aware.score
+        assert aware.score > -50
+    most = bounds(attack, guard, benign=False).asks["guard"]
+    assert 0 < len(guard.asked) <= most * (2 if hasattr(attack, "run_together") else 1)
 
 
 @pytest.mark.parametrize("name", ["gcg", "pez", "pgd"])

@@ -10,7 +10,7 @@ pytest.importorskip("transformers", reason="needs the extra `local`")
 
 import torch
 
-from white_box import BREAD, plain_loss, played
+from white_box import BREAD, plain_loss, played, random_losses
 from withstand.attacks.gradient._free import Free
 from withstand.attacks.gradient._relaxed import Relaxed
 from withstand.attacks.gradient._soft import to_entropy, to_simplex
@@ -169,8 +169,7 @@ def test_the_search_lowers_both_losses(model, monkeypatch):
     found = attack.advance(model, [{"behavior": to_json(replace(BREAD, id=name))} for name in "abcd"])
     assert sum(relaxed[4 * 50 : 4 * 60]) / 10 < sum(relaxed[:4]) / 2  # four at a time
     free = Free.of(attack, model, {"behavior": to_json(BREAD)})
-    slots = torch.randint(len(free.ids), (400, 10), generator=torch.Generator().manual_seed(0))
-    random = [free.scored(slot)[0] for slot in free.ids[slots].tolist()]
+    random = random_losses(free, 400)
     assert sum(loss for loss, _ in found) < sum(min(random[i::4]) for i in range(4))
 
 
