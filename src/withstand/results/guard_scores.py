@@ -1,10 +1,9 @@
 """What guards say of texts: a row in the store for each guard and text, so that the same command asks nothing twice."""
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from withstand.core import Ask, AskError, Completion, Flow, Sampling, digest, intercept, to_json
 from withstand.core.content import Json
@@ -17,7 +16,7 @@ from withstand.results.guards import Guard
 from withstand.runner.asking import Asking
 from withstand.runner.budget import Meter, metered
 from withstand.runner.drive import Job
-from withstand.runner.flows import defended
+from withstand.runner.flows import timed
 from withstand.store.store import Row
 from withstand.store.tables import VERDICTS
 
@@ -29,8 +28,6 @@ WINDOW = 32
 
 BEHIND = Sampling(max_tokens=1, stop=("\n[the model behind a guard]\n",))
 """How a defense asks the model that it defends for its answer, and nobody else."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +82,18 @@ def _score(row: Row | None, failed: str) -> GuardScore | None:
 
 def _rowed(guard: Guard, text: GuardText, key: str) -> Callable[[], Flow[tuple[Row, ...]]]:
     def run() -> Flow[tuple[Row, ...]]:
-        meter, watch = Meter(), _Watch()
+        meter, asks = Meter(), 0
+
+        def counted(item: Any) -> Flow[Any]:
+            nonlocal asks
+            asks += len(item.chats) if isinstance(item, Ask) else 0
+            return (yield item)
+
         asked = _by_judge(guard, text) if guard.is_judge else _by_defense(guard, text)
-        answer = yield from watch.over(metered(intercept(asked, defended), meter))
+        answer, own = yield from timed(metered(intercept(asked, counted), meter))
         spent, value = meter.spent, {**answer, "machine": device_name()}
         label = "unscored" if answer["failed"] else "scored"
-        return (Row(key, label, value, watch.asks, spent.tokens, spent.seconds + watch.seconds, spent.cost),)
+        return (Row(key, label, value, asks, spent.tokens, spent.seconds + own, spent.cost),)
 
     return run
 
@@ -133,28 +136,3 @@ def _by_judge(guard: Guard, text: GuardText) -> Flow[Json]:
 
 def _answer(score: float | None, blocked: bool | None, failed: str = "") -> Json:
     return {"score": score, "blocked": blocked, "failed": failed}
-
-
-@dataclass
-class _Watch:
-    """What a flow does itself: seconds between two asks, and the chats that it asks."""
-
-    seconds: float = 0.0
-    asks: int = 0
-
-    def over(self, flow: Flow[T]) -> Flow[T]:
-        """Run the flow and count."""
-        began = time.perf_counter()
-
-        def handle(item: Any) -> Flow[Any]:
-            nonlocal began
-            self.seconds += time.perf_counter() - began
-            self.asks += len(item.chats) if isinstance(item, Ask) else 0
-            try:
-                return (yield item)
-            finally:
-                began = time.perf_counter()
-
-        value = yield from intercept(flow, handle)
-        self.seconds += time.perf_counter() - began
-        return value
