@@ -12,7 +12,7 @@ from typing import Any
 from withstand.core.errors import AskError
 from withstand.core.optional import optional
 from withstand.core.protocols import Flow, Judge
-from withstand.core.records import Behavior, Chat, Completion, Outcome, Verdict
+from withstand.core.records import Behavior, Chat, Completion, Outcome, Verdict, opening_of
 
 
 def written_text(chat: Chat) -> str:
@@ -23,8 +23,7 @@ def written_text(chat: Chat) -> str:
 def written_turns(chat: Chat) -> list[str]:
     """What the caller wrote: the turns of the user, and an opening of the answer (a prefill). Not the system message,
     which is whose application it is, and no earlier answers."""
-    prefill = chat[-1:] if chat and chat[-1].role == "assistant" else ()
-    return [*(turn.text for turn in chat if turn.role == "user"), *(turn.text for turn in prefill)]
+    return [*(turn.text for turn in chat if turn.role == "user"), *(turn.text for turn in opening_of(chat))]
 
 
 def judged_prompts(judge: Judge, chats: Sequence[Chat]) -> Flow[list[Verdict]]:

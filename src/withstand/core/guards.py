@@ -3,12 +3,11 @@ in which words somebody who knows the defense sends a chat."""
 
 import re
 import sys
-from dataclasses import replace
 from typing import Any
 
 from withstand.core.describe import name_of
 from withstand.core.optional import optional
-from withstand.core.records import Chat, Completion, GuardCheck
+from withstand.core.records import Chat, Completion, GuardCheck, reworded, user_turns
 
 FRESH = 3
 """Fresh draws by whose mean a search rates its best candidate before a randomized defense: the one draw by which it
@@ -72,11 +71,11 @@ def below(introduction: str, text: str) -> str:
 
 def bypassed(defense: Any, chat: Chat) -> list[Chat]:
     """The chat in each of the words in which somebody who knows the defense would send its last user turn."""
-    place = max((i for i, message in enumerate(chat) if message.role == "user"), default=None)
-    if place is None:
-        return []
-    texts = [template.replace("{prompt}", chat[place].text) for template in optional(defense, "bypasses")]
-    return [(*chat[:place], replace(chat[place], text=text), *chat[place + 1 :]) for text in texts]
+    return [
+        reworded(chat, place, template.replace("{prompt}", chat[place].text))
+        for place in user_turns(chat)[-1:]
+        for template in optional(defense, "bypasses")
+    ]
 
 
 def in_turn(defense: Any, chat: Chat, number: int) -> Chat:

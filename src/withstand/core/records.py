@@ -232,6 +232,31 @@ class Verdict:
     vote: str = ""
 
 
+def user_turns(chat: Chat) -> list[int]:
+    """The places of the user's turns, in order."""
+    return [place for place, message in enumerate(chat) if message.role == "user"]
+
+
+def last_asked(chat: Chat) -> str:
+    """The text of the last user turn, "" without one."""
+    return chat[places[-1]].text if (places := user_turns(chat)) else ""
+
+
+def reworded(chat: Chat, place: int, text: str) -> Chat:
+    """`chat` with another text in the turn at a place; its images stay."""
+    return (*chat[:place], replace(chat[place], text=text), *chat[place + 1 :])
+
+
+def opening_of(chat: Chat) -> Chat:
+    """The opening of an answer that a chat ends with (a prefill), as a chat of one turn; () without one."""
+    return chat[-1:] if chat and chat[-1].role == "assistant" else ()
+
+
+def whole_answer(chat: Chat, text: str) -> str:
+    """An answer to a chat, with the prefill before it."""
+    return "".join(turn.text for turn in opening_of(chat)) + text
+
+
 def trajectory(answers: Sequence[Completion]) -> Completion:
     """The answers of a conversation as one completion, so that what was given in parts is judged as one.
 
@@ -254,7 +279,7 @@ def answers_of(completion: Completion) -> tuple[str, ...]:
     as it did an opening at the end of the chat. A last answer of calls alone is "".
     """
     chat, text = completion.chat, completion.text
-    turns = chat[:-1] if chat and chat[-1].role == "assistant" else chat
+    turns = chat[: len(chat) - len(opening_of(chat))]
     earlier = tuple(filter(None, (turn.text.strip() for turn in turns if turn.role == "assistant")))
     head = "\n\n".join(earlier)
     if not earlier or not (text == head or text.startswith(f"{head}\n\n")):

@@ -30,6 +30,7 @@ from withstand.core import (
 )
 from withstand.core.asking import sealed
 from withstand.core.prompts import OWN, Prompts
+from withstand.core.records import whole_answer
 from withstand.core.refusal import opening_refusal
 from withstand.defenses._abreast import abreast
 from withstand.defenses._blocked import Failed, Fails, check_fails, could_not_say, tried
@@ -105,7 +106,7 @@ class Backtranslation:
         answers = list((yield from ask(model, chats, sampling)) if chats else [])
         used: dict[int, list[Completion]] = {i: [] for i in range(len(chats))}
         checks: dict[int, GuardCheck] = {}
-        texts = {i: whole_answer(answers[i]) for i in used if may_be_harmful(answers[i])}
+        texts = {i: whole_answer(chats[i], answers[i].text) for i in used if may_be_harmful(answers[i])}
         guesses = yield from self._guessed(self.model or model, texts, used)
         requests: dict[int, str] = {}
         for i, guess in guesses.items():
@@ -155,12 +156,6 @@ class Backtranslation:
 
         chats, texts = [user(request) for request, _ in parts], [text for _, text in parts]
         return [max(LEAST, float(mean)) for mean in mean_log_probs(model, chats, texts)]
-
-
-def whole_answer(answer: Completion) -> str:
-    """The answer with the prefill before it, if the chat ends with one."""
-    opening = answer.chat[-1].text if answer.chat and answer.chat[-1].role == "assistant" else ""
-    return opening + answer.text
 
 
 def may_be_harmful(answer: Completion) -> bool:

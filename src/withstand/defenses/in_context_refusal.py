@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from withstand.core import Chat, Completion, Flow, Message, Model, Sampling, SpecError, ask
-from withstand.defenses._wraps import reworded, user_turns
+from withstand.core.records import reworded, user_turns
 
 OURS = Path(__file__).with_suffix(".txt").read_text(encoding="utf-8")
 TURN = re.compile(r"^(user|assistant):[ \t]*(.*?)(?=^(?:user|assistant):|\Z)", re.DOTALL | re.MULTILINE)

@@ -25,11 +25,11 @@ from withstand.core import (
     within,
 )
 from withstand.core.prompts import OWN, Prompts
+from withstand.core.records import reworded, user_turns
 from withstand.core.refusal import refusal_in
 from withstand.defenses._abreast import abreast
 from withstand.defenses._blocked import Failed, Fails, check_fails, could_not_say, tried
 from withstand.defenses._sums import blocked, summed
-from withstand.defenses._wraps import reworded, user_turns
 
 PROMPTS = Prompts.single("paraphrase the following sentences: {text}", "text")
 STEP = re.compile(r"^[ \t]*(?:\d{1,2}[.)]|[-*\u2022])[ \t]", re.MULTILINE)

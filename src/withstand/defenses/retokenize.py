@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from withstand.core import Chat, Completion, Flow, Model, Sampling, SpecError, ask, bounded, digest, rng, within
-from withstand.defenses._wraps import reworded, user_turns
+from withstand.core.records import reworded, user_turns
 
 OURS = Path(__file__).with_suffix(".txt")
 END = "</w>"

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 from withstand.core import Chat, Completion, Flow, GuardCheck, Json, Model, Sampling, SpecError, ask, at_least
 from withstand.core.guarding import written_text
 from withstand.core.prompts import OWN
-from withstand.core.records import nothing_to_judge
+from withstand.core.records import nothing_to_judge, whole_answer
 from withstand.defenses._asked import PROMPT, Reading, asked
 from withstand.defenses._blocked import Fails, check_fails
 from withstand.defenses._sums import blocked, summed
@@ -128,6 +128,5 @@ class SelfCheck:
 
 def _shown(chat: Chat, answer: Completion) -> str:
     """The answer behind its prefill, and the tools that it calls."""
-    prefill = chat[-1].text if chat and chat[-1].role == "assistant" else ""
     calls = [f"{call.name}({call.arguments})" for call in answer.tool_calls]
-    return "\n".join(filter(None, [prefill + answer.text, *calls]))
+    return "\n".join(filter(None, [whole_answer(chat, answer.text), *calls]))

@@ -23,11 +23,11 @@ from withstand.core import (
     to_json,
 )
 from withstand.core.guarding import judged_answer
+from withstand.core.records import reworded, user_turns
 from withstand.core.refusal import opening_refusal
 from withstand.defenses._abreast import abreast
 from withstand.defenses._blocked import Failed, Fails, check_fails, could_not_say, tried
 from withstand.defenses._sums import blocked, noted, summed
-from withstand.defenses._wraps import reworded, user_turns
 
 NAME = "smooth_llm"
 ALPHABET = string.printable

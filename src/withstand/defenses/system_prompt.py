@@ -10,7 +10,8 @@ from typing import ClassVar
 
 from withstand.core import Chat, Completion, Flow, Model, Sampling, SpecError, ask
 from withstand.core.prompts import OWN
-from withstand.defenses._wraps import reworded, user_turns, with_system
+from withstand.core.records import reworded, user_turns
+from withstand.defenses._wraps import with_system
 
 OURS = Path(__file__).with_suffix(".txt").read_text(encoding="utf-8").strip()
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from withstand.core import Behavior, Completion, Flow, Verdict, answers_of
+from withstand.core.records import opening_of
 from withstand.judges._replies import joined
 
 RANKS = ("refused", "failure", "unscored", "success")
@@ -51,7 +52,7 @@ def readings_of(completion: Completion) -> list[Reading]:
     answers = answers_of(completion)
     if len(answers) == 1:
         return [Reading(completion, answers)]
-    opening = completion.chat[-1:] if completion.chat[-1].role == "assistant" else ()
+    opening = opening_of(completion.chat)
     asked = tuple(turn for turn in completion.chat[: len(completion.chat) - len(opening)] if turn.role != "assistant")
     spoken = tuple(filter(None, answers))
     readings = [Reading(replace(completion, chat=(*asked, *opening)), spoken, len(answers))]

@@ -31,6 +31,7 @@ from withstand.core import (
 )
 from withstand.core.asking import code_for
 from withstand.core.errors import FatalAskError
+from withstand.core.records import opening_of
 from withstand.judges._conversation import ConversationJudge, Reading
 from withstand.judges._guard_forms import KNOWN, verdict_in
 
@@ -88,7 +89,8 @@ class Guard(ConversationJudge):
         """
         asked = []
         for chat in chats:
-            own, opening = (chat[:-1], chat[-1:]) if chat and chat[-1].role == "assistant" else (chat, ())
+            opening = opening_of(chat)
+            own = chat[: len(chat) - len(opening)]
             asked.append(turns((*own, *(Message("user", turn.text) for turn in opening if turn.text.strip()))))
         return (yield from self._rated(asked, prompts=True))
 

@@ -26,6 +26,7 @@ from withstand.core import (
 )
 from withstand.core.asking import sealed
 from withstand.core.prompts import OWN, Prompts
+from withstand.core.records import last_asked
 from withstand.formats import originals
 from withstand.judges._conversation import ConversationJudge, Reading, seen, shown
 from withstand.judges._replies import unread
@@ -116,7 +117,7 @@ class Rating(ConversationJudge):
             return user(sealed(PROMPT.texts(self.prompt)["prompt"], **parts))
         texts = originals.read("rating", self.originals)
         system = originals.fill(originals.pick(texts, "system", behavior), behavior=behavior.text)
-        sent = next((turn.text for turn in reversed(reading.completion.chat) if turn.role == "user"), "")
+        sent = last_asked(reading.completion.chat)
         asked = f"[PROMPT]:{sent.removeprefix(behavior.prompt(''))}\n[ASSISTANT'S RESPONSE]: {parts['answer']}"
         asked = f"[CONTEXT]: {behavior.context}\n\n{asked}" if behavior.context else asked
         if "system" in self.model.gives:

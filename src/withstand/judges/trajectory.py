@@ -24,6 +24,7 @@ from withstand.core import (
     user,
 )
 from withstand.core.asking import code_for
+from withstand.core.records import last_asked
 from withstand.judges._replies import joined
 
 HEAD = "[A conversation with the assistant. Judge what the assistant says in it. Each turn's mark carries the code {}.]"
@@ -89,6 +90,6 @@ def conversation(completion: Completion, clip: int) -> tuple[Completion, int]:
         before = "\n\n".join([HEAD.format(code), *note, *blocks[left_out:], f"[ASSISTANT {code}]"])
         if len(before) + len(answer) + 2 <= clip:
             break
-    asked = next((turn.text for turn in reversed(turns) if turn.role == "user"), "")
+    asked = last_asked(turns)
     latest = Completion((Message("assistant", before), *user(asked)), answer, completion.finish)
     return trajectory([Completion((), before), latest]), left_out

@@ -14,6 +14,7 @@ from hashlib import blake2b
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from withstand.core import Behavior, Completion, Json, SpecError, digest, user
+from withstand.core.records import last_asked
 from withstand.formats.labels import Annotator, Labeled, newest, revision
 from withstand.results.by_hand import check_rates
 from withstand.results.cases import WAITING, CaseResult, cases
@@ -264,7 +265,7 @@ def add(
 
 def asked_of(case: CaseResult) -> str:
     """What was asked last before the answer."""
-    return next((turn.text for turn in reversed(case.chat) if turn.role == "user"), "")
+    return last_asked(case.chat)
 
 
 def text_of(case: CaseResult) -> TextKey:

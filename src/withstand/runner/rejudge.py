@@ -24,7 +24,7 @@ from withstand.core import (
 )
 from withstand.core.optional import optional
 from withstand.core.prompts import prompts_of
-from withstand.core.records import nothing_to_judge
+from withstand.core.records import last_asked, nothing_to_judge
 from withstand.formats.labels import newest, said_by
 from withstand.registry import find
 from withstand.registry.grammar import parse
@@ -162,7 +162,7 @@ def _votes(store: Store) -> dict[str, dict[str, bool]]:
 
 
 def _answer_key(behavior: Sequence[str], completion: Completion) -> str:
-    asked = next((turn.text for turn in reversed(completion.chat) if turn.role == "user"), "")
+    asked = last_asked(completion.chat)
     return digest([*behavior, asked, completion.text])
 
 

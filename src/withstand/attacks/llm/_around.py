@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from withstand.core import Ask, Attack, Behavior, Chat, Completion, Flow, SpecError, Target, TestCase, intercept, user
+from withstand.core.records import user_turns
 
 Wrap = Callable[[Sequence[Chat]], Flow[list[Chat | None]]]
 Unwrap = Callable[[Sequence[str]], Flow[list[str]]]
@@ -31,15 +32,11 @@ def inner(attack: Attack | None, behavior: Behavior, target: Target) -> Flow[Non
         yield from attack.run(behavior, target)
 
 
-def asked_in(chat: Chat) -> str:
-    """The text of the last user turn, "" without one."""
-    return next((message.text for message in reversed(chat) if message.role == "user"), "")
-
-
 def instead(chat: Chat, turns: Chat) -> Chat:
     """`chat` with `turns` in the place of its last user turn."""
-    place = max((i for i, message in enumerate(chat) if message.role == "user"), default=None)
-    return chat if place is None else (*chat[:place], *turns, *chat[place + 1 :])
+    if not (places := user_turns(chat)):
+        return chat
+    return (*chat[: places[-1]], *turns, *chat[places[-1] + 1 :])
 
 
 def around(flow: Flow[None], wrap: Wrap, unwrap: Unwrap | None = None, draw_from: Target | None = None) -> Flow[int]:

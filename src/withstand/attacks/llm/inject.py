@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from withstand.attacks.llm._around import around, asked_in, check_inner, inner, instead
+from withstand.attacks.llm._around import around, check_inner, inner, instead
 from withstand.attacks.llm._texts import data_of
 from withstand.core import Attack, Behavior, Chat, Flow, Message, SpecError, Target, UpperBounds, user
+from withstand.core.records import last_asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Inject:
 
     def _wrap(self, chats: Sequence[Chat]) -> Flow[list[Chat | None]]:
         yield from ()
-        return [instead(chat, self._carried(asked_in(chat))) for chat in chats]
+        return [instead(chat, self._carried(last_asked(chat))) for chat in chats]
 
     def _carried(self, text: str) -> Chat:
         ours = carriers()[self.carrier]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar, TypeVar
 
-from withstand.attacks.llm._around import around, asked_in, check_inner, inner, instead
+from withstand.attacks.llm._around import around, check_inner, inner, instead
 from withstand.attacks.llm._attacker import check_writer, drafts, no_draft, unquoted
 from withstand.attacks.llm._links import Link, Rewrite, decoded, encoded, link
 from withstand.attacks.llm._objects import field_in
@@ -18,6 +18,7 @@ from withstand.attacks.llm._writer import WRITER
 from withstand.core import Attack, Behavior, Chat, Flow, Model, Sampling, SpecError, Target, UpperBounds, user
 from withstand.core.optional import optional
 from withstand.core.prompts import OWN
+from withstand.core.records import last_asked
 from withstand.core.refusal import refusal_in
 
 V = TypeVar("V")
@@ -105,7 +106,7 @@ class Transform:
 
     def _wrap(self, context: str, chats: Sequence[Chat]) -> Flow[list[Chat | None]]:
         """A writer never sees the context, so that it cannot leave it out."""
-        parts = [(context if text.startswith(context) else "", text) for text in map(asked_in, chats)]
+        parts = [(context if text.startswith(context) else "", text) for text in map(last_asked, chats)]
         texts: list[str | None] = [text.removeprefix(head) for head, text in parts]
         for rewrite in self.rewrites:
             texts = yield from self._written(rewrite.instruction, texts, lambda text: unquoted(text) or None)
