@@ -1,5 +1,5 @@
 from withstand.core import Completion, GuardCheck, ToolCall, user
-from withstand.defenses._sums import blocked, summed
+from withstand.defenses._sums import given, summed
 
 CHAT = user("Bake")
 FIRST = Completion(
@@ -20,8 +20,11 @@ def test_an_answer_bears_what_all_asks_took_and_stays_itself():
 
 def test_what_is_blocked_bears_the_withheld_answer_too():
     check = GuardCheck("b", "after", 2.0, blocked=True)
-    gone = blocked(CHAT, (check,), [FIRST, SECOND])
+    gone = given(CHAT, FIRST, [check], [SECOND])
     assert (gone.text, gone.finish, gone.checks, gone.suspicion) == ("", "filtered", (check,), 2.0)
     assert (gone.tokens, gone.cost, gone.seconds, gone.flops) == (66, 5.5, 2.75, 17.0)
-    free = blocked(CHAT, (check,))
+    free = given(CHAT, None, [check], [])
     assert (free.tokens, free.cost, free.flops) == (0, 0.0, 0.0)  # nothing was asked, which is known
+    passed = given(CHAT, FIRST, [GuardCheck("b", "after", 0.2)], [SECOND])
+    assert (passed.text, passed.finish, [check.by for check in passed.checks]) == ("one", "length", ["a", "b"])
+    assert (passed.tokens, passed.cost) == (66, 5.5)

@@ -82,6 +82,18 @@ def here(flow: Flow[T]) -> T:
     raise SpecError(f"a judge of the guard says that it asks nothing and yields {type(item).__name__}")
 
 
+def as_suspicion(check: GuardCheck) -> float:
+    """What a search hears of a prompt: from 1 on where the guard blocks it; without a score 1 or 0."""
+    return float(check.blocked) if check.suspicion is None else check.suspicion
+
+
+def in_searches(fails: Fails) -> Fails:
+    """What a prompt of which a guard cannot say is to a search: blocked, which no attack wants, unless it would pass.
+
+    An ask that fails is raised even so where `fails` is an error: a search that went on would not know its guard."""
+    return "open" if fails == "open" else "closed"
+
+
 def could_not_say(by: str, stage: Literal["before", "after"], why: str, fails: Fails) -> GuardCheck:
     """The check of a guard that could not say. Raises `AskError` where it `fails` with an error."""
     if fails == "error":

@@ -1,6 +1,6 @@
 """What an answer cost behind a defense: of all the asks that it took, so that a report's costs are right."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,13 +21,19 @@ def summed(answer: Completion, others: Iterable[Completion]) -> Completion:
     return replace(answer, **totals, flops=known_sum(*(part.flops for part in parts)))
 
 
-def blocked(chat: Chat, checks: tuple[GuardCheck, ...], used: Iterable[Completion] = (), text: str = "") -> Completion:
-    """The answer that the caller of a defense gets where it blocks: none, and what said so.
+def given(
+    chat: Chat, answer: Completion | None, checks: Sequence[GuardCheck], used: Iterable[Completion], text: str = ""
+) -> Completion:
+    """What the caller of a defense gets: the answer with the checks and all that it cost; where one blocks, none.
 
-    used: all completions it took until then, the withheld answer among them; without any it cost nothing.
-    text: what is said in the place of the answer.
+    answer: of the model, None where it was not asked, since a check blocks. used: what else it took; nothing costs
+    nothing. text: what is said in the place of an answer that is blocked.
     """
-    return summed(Completion(chat, text, finish="filtered", flops=0.0, checks=checks), used)
+    if any(check.blocked for check in checks):
+        none = Completion(chat, text, finish="filtered", flops=0.0, checks=tuple(checks))
+        return summed(none, [*([answer] if answer else []), *used])
+    assert answer is not None
+    return summed(replace(answer, checks=(*answer.checks, *checks)), used)
 
 
 def noted(used: list[Completion]) -> Callable[[Any], Flow[Any]]:

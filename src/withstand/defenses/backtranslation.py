@@ -7,7 +7,7 @@ prompt as in the paper's code, but what `fails` says.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -34,7 +34,7 @@ from withstand.core.records import whole_answer
 from withstand.core.refusal import opening_refusal
 from withstand.defenses._abreast import abreast
 from withstand.defenses._blocked import Failed, Fails, check_fails, could_not_say, tried
-from withstand.defenses._sums import blocked, summed
+from withstand.defenses._sums import given
 
 PROMPTS = Prompts.single(Path(__file__).with_suffix(".txt").read_text(encoding="utf-8").strip(), "answer")
 MARKED = re.compile(r"\[\[(.+?)\]\]", re.DOTALL)
@@ -120,12 +120,7 @@ class Backtranslation:
             used[i].append(second)
             refused = second.finish == "filtered" or bool(opening_refusal(second.text))
             checks[i] = GuardCheck("backtranslation", "after", blocked=refused)
-        return [
-            blocked(chat, (checks[i],), [answers[i], *used[i]])
-            if i in checks and checks[i].blocked
-            else replace(summed(answers[i], used[i]), checks=(checks[i],) if i in checks else ())
-            for i, chat in enumerate(chats)
-        ]
+        return [given(chat, answers[i], [checks[i]] if i in checks else [], used[i]) for i, chat in enumerate(chats)]
 
     def _guessed(
         self, model: Model, texts: dict[int, str], used: dict[int, list[Completion]]

@@ -33,14 +33,16 @@ from withstand.defenses._blocked import (
     MIDDLE,
     Failed,
     Fails,
+    as_suspicion,
     check_fails,
     could_not_say,
     decided,
     decides_here,
     here,
+    in_searches,
     tried,
 )
-from withstand.defenses._sums import blocked, noted, summed
+from withstand.defenses._sums import given, noted
 
 NAME = "erase_and_check"
 
@@ -130,14 +132,10 @@ class EraseAndCheck:
         checks = yield from abreast([intercept(flow, noted(cost)) for flow, cost in zip(flows, used, strict=True)])
         passed = [chat for chat, check in zip(chats, checks, strict=True) if not check.blocked]
         answers = iter((yield from ask(model, passed, sampling)) if passed else ())
-        completions = []
-        for chat, check, cost in zip(chats, checks, used, strict=True):
-            if check.blocked:
-                completions.append(blocked(chat, (check,), cost))
-            else:
-                answer = next(answers)
-                completions.append(summed(replace(answer, checks=(*answer.checks, check)), cost))
-        return completions
+        return [
+            given(chat, None if check.blocked else next(answers), [check], cost)
+            for chat, check, cost in zip(chats, checks, used, strict=True)
+        ]
 
     @property
     def scan(self) -> Any:
@@ -148,11 +146,9 @@ class EraseAndCheck:
         return here(self.suspicion(None, chats))
 
     def suspicion(self, model: Model | None, chats: Sequence[Chat]) -> Flow[list[float]]:
-        """Of a prompt of which the filter cannot say: 0 where it would pass, else 1; an ask that fails is raised where
-        `fails` is an error. model: the target's own."""
-        fails: Fails = "open" if self.fails == "open" else "closed"
-        checks = yield from abreast([self._checked(model, chat, fails) for chat in chats])
-        return [float(check.blocked) if check.suspicion is None else check.suspicion for check in checks]
+        """As `as_suspicion` of each prompt. model: the target's own."""
+        flows = [self._checked(model, chat, in_searches(self.fails)) for chat in chats]
+        return [as_suspicion(check) for check in (yield from abreast(flows))]
 
     def _checked(self, model: Model | None, chat: Chat, fails: Fails) -> Flow[GuardCheck]:
         parts = self.parts(written_text(chat))

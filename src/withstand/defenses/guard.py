@@ -32,14 +32,16 @@ from withstand.defenses._abreast import abreast
 from withstand.defenses._blocked import (
     Failed,
     Fails,
+    as_suspicion,
     check_fails,
     could_not_say,
     decided,
     decides_here,
     here,
+    in_searches,
     tried,
 )
-from withstand.defenses._sums import blocked, noted, summed
+from withstand.defenses._sums import given, noted
 
 READS = {"prompt": ("prompt",), "answer": ("answer",), "both": ("prompt", "answer")}
 STAGES: dict[str, Literal["before", "after"]] = {"prompt": "before", "answer": "after"}
@@ -182,39 +184,25 @@ class Guard:
         return here(self._suspicion(None, chats))
 
     def _suspicion(self, model: Model | None, chats: Sequence[Chat]) -> Flow[list[float]]:
-        """How suspicious prompts are; 1 or 0 of a judge without scores. One of which the guard cannot say is 1, as no
-        attack wants it, or 0 where it would pass. Where an ask fails and `fails` is an error, that is raised: a search
-        that goes on without its guard would not know it."""
-        fails: Fails = "open" if self.fails == "open" else "closed"
-        flows = [self._checked("prompt", Completion(chat, ""), fails) for chat in chats]
-        checks = yield from abreast(flows)
-        return [float(check.blocked) if check.suspicion is None else check.suspicion for check in checks]
+        """As `as_suspicion` of each prompt."""
+        flows = [self._checked("prompt", Completion(chat, ""), in_searches(self.fails)) for chat in chats]
+        return [as_suspicion(check) for check in (yield from abreast(flows))]
 
     def answer(self, model: Model, chats: Sequence[Chat], sampling: Sampling) -> Flow[list[Completion]]:
         used: list[list[Completion]] = [[] for _ in chats]
         prompts = [Completion(chat, "") for chat in chats]
         checks = yield from self._stage("prompt", prompts, used)
-        rest = [place for place in range(len(chats)) if not _blocks(checks[place])]
-        given = (yield from ask(model, [chats[place] for place in rest], sampling)) if rest else []
-        answers = {
-            place: replace(answer, chat=chats[place], checks=checks[place])
-            for place, answer in zip(rest, given, strict=True)
-        }
+        rest = [place for place in range(len(chats)) if not any(check.blocked for check in checks[place])]
+        replies = (yield from ask(model, [chats[place] for place in rest], sampling)) if rest else []
+        answers = {place: replace(answer, chat=chats[place]) for place, answer in zip(rest, replies, strict=True)}
         read = [place for place, answer in answers.items() if nothing_to_judge(answer) is None]
         further = yield from self._stage("answer", [answers[place] for place in read], [used[place] for place in read])
         for place, check in zip(read, further, strict=True):
-            answers[place] = replace(answers[place], checks=(*checks[place], *check))
-        return [self._given(chat, answers.get(place), checks[place], used[place]) for place, chat in enumerate(chats)]
-
-    def _given(
-        self, chat: Chat, answer: Completion | None, checks: tuple[GuardCheck, ...], used: Sequence[Completion]
-    ) -> Completion:
-        """What the caller gets. answer: the model's with its checks, None where the prompt was blocked."""
-        if answer is None:
-            return blocked(chat, checks, used, self.refusal)
-        if _blocks(answer.checks):
-            return blocked(chat, answer.checks, [answer, *used], self.refusal)
-        return summed(answer, used)
+            checks[place] = (*checks[place], *check)
+        return [
+            given(chat, answers.get(place), checks[place], used[place], self.refusal)
+            for place, chat in enumerate(chats)
+        ]
 
     def _stage(
         self, what: str, read: Sequence[Completion], used: Sequence[list[Completion]]
@@ -248,10 +236,6 @@ class Guard:
                 continue
             return GuardCheck(by, stage, *decided(judge, verdict, self.threshold))
         return could_not_say(by, stage, why or "it gave no reason", fails)
-
-
-def _blocks(checks: Sequence[GuardCheck]) -> bool:
-    return any(check.blocked for check in checks)
 
 
 def _listed(judge: Judge, answer: Completion) -> Flow[list[Verdict]]:

@@ -6,7 +6,7 @@ cut off or reads like an answer is sent, and counted: it may ask for less than t
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from withstand.core import (
@@ -29,7 +29,7 @@ from withstand.core.records import reworded, user_turns
 from withstand.core.refusal import refusal_in
 from withstand.defenses._abreast import abreast
 from withstand.defenses._blocked import Failed, Fails, check_fails, could_not_say, tried
-from withstand.defenses._sums import blocked, summed
+from withstand.defenses._sums import given
 
 PROMPTS = Prompts.single("paraphrase the following sentences: {text}", "text")
 STEP = re.compile(r"^[ \t]*(?:\d{1,2}[.)]|[-*\u2022])[ \t]", re.MULTILINE)
@@ -104,9 +104,7 @@ class Paraphrase:
         answers = (yield from ask(model, [sent[i] for i in going], sampling)) if going else []
         passed = dict(zip(going, answers, strict=True))
         return [
-            replace(summed(passed[i], used.get(i, ())), checks=(checks[i],) if i in checks else ())
-            if i in passed
-            else blocked(chat, (checks[i],), used.get(i, ()))
+            given(chat, passed.get(i), [checks[i]] if i in checks else [], used.get(i, ()))
             for i, chat in enumerate(chats)
         ]
 

@@ -4,7 +4,7 @@ arXiv:2309.00614, section 4.1, with their code's windows; Alon and Kamfonas 2023
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from withstand.core import (
@@ -23,7 +23,7 @@ from withstand.core import (
     ask,
 )
 from withstand.core.guarding import written_turns
-from withstand.defenses._sums import blocked, summed
+from withstand.defenses._sums import given
 
 NAME = "perplexity_filter"
 MARGIN = 0.98
@@ -85,16 +85,13 @@ class PerplexityFilter:
         scores, took = yield from self._read(model, chats)
         passed = [chat for chat, score in zip(chats, scores, strict=True) if score < 1]
         answers = iter((yield from ask(model, passed, sampling)) if passed else ())
-        completions = []
-        for chat, score in zip(chats, scores, strict=True):
-            check = GuardCheck(NAME, "before", score, blocked=score >= 1)
-            share = Completion(chat, "", seconds=took.seconds / len(chats), flops=(took.flops or 0.0) / len(chats))
-            if check.blocked:
-                completions.append(blocked(chat, (check,), [share]))
-            else:
-                answer = summed(next(answers), [share])
-                completions.append(replace(answer, checks=(check, *answer.checks)))
-        return completions
+        number = max(1, len(chats))
+        share = Completion((), "", seconds=took.seconds / number, flops=(took.flops or 0.0) / number)
+        checks = [GuardCheck(NAME, "before", score, blocked=score >= 1) for score in scores]
+        return [
+            given(chat, None if check.blocked else next(answers), [check], [share])
+            for chat, check in zip(chats, checks, strict=True)
+        ]
 
     def suspicion(self, model: Model, chats: Sequence[Chat]) -> Flow[list[float]]:
         """Of each chat, the highest of its windows over the threshold."""

@@ -3,7 +3,7 @@ al. 2023, arXiv:2308.07308, LLM Self Defense; the question is ours.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from withstand.core import Chat, Completion, Flow, GuardCheck, Json, Model, Sampling, SpecError, ask, at_least
@@ -11,8 +11,8 @@ from withstand.core.guarding import written_text
 from withstand.core.prompts import OWN
 from withstand.core.records import nothing_to_judge, whole_answer
 from withstand.defenses._asked import PROMPT, Reading, asked
-from withstand.defenses._blocked import Fails, check_fails
-from withstand.defenses._sums import blocked, summed
+from withstand.defenses._blocked import Fails, as_suspicion, check_fails, in_searches
+from withstand.defenses._sums import given
 
 NAME = "self_check"
 STAGES: dict[str, tuple[Literal["before", "after"], ...]] = {
@@ -90,21 +90,16 @@ class SelfCheck:
     def answer(self, model: Model, chats: Sequence[Chat], sampling: Sampling) -> Flow[list[Completion]]:
         first = yield from self._checked(model, "before", [written_text(chat) for chat in chats])
         passed = [place for place, (check, _) in enumerate(first) if not any(c.blocked for c in check)]
-        given = (yield from ask(model, [chats[place] for place in passed], sampling)) if passed else []
-        answers = dict(zip(passed, given, strict=True))
+        replies = (yield from ask(model, [chats[place] for place in passed], sampling)) if passed else []
+        answers = dict(zip(passed, replies, strict=True))
         read = [place for place, answer in answers.items() if nothing_to_judge(answer) is None]
         shown = [_shown(chats[place], answers[place]) for place in read]
         second = dict(zip(read, (yield from self._checked(model, "after", shown)), strict=True))
         completions = []
         for place, chat in enumerate(chats):
-            parts = [first[place], second.get(place, NOTHING)]
-            checks = tuple(check for part, _ in parts for check in part)
-            used = [completion for _, part in parts for completion in part]
-            own = [answers[place]] if place in answers else []
-            if any(check.blocked for check in checks):
-                completions.append(blocked(chat, checks, [*own, *used]))
-            else:
-                completions.append(summed(replace(own[0], checks=(*own[0].checks, *checks)), used))
+            (before, asked_before), (after, asked_after) = first[place], second.get(place, NOTHING)
+            used = (*asked_before, *asked_after)
+            completions.append(given(chat, answers.get(place), (*before, *after), used))
         return completions
 
     def _checked(self, model: Model, stage: Literal["before", "after"], texts: Sequence[str]) -> Flow[list[Checked]]:
@@ -118,12 +113,10 @@ class SelfCheck:
         return (yield from asked(self.model or model, texts, self.prompt, self.threshold, self.max_tokens, self.fails))
 
     def _suspicion(self, model: Model, chats: Sequence[Chat]) -> Flow[list[float]]:
-        """Of prompts: over the threshold where the model gives logprobs, else 1 or 0. One of which it cannot say is 0
-        where it would pass, else 1; an ask that fails is raised where `fails` is an error."""
-        fails: Fails = "open" if self.fails == "open" else "closed"
+        """As `as_suspicion` of each prompt."""
+        fails = in_searches(self.fails)
         readings = yield from self._readings(model, [written_text(chat) for chat in chats])
-        checks = [reading.check(NAME, "before", fails) for reading in readings]
-        return [float(check.blocked) if check.suspicion is None else check.suspicion for check in checks]
+        return [as_suspicion(reading.check(NAME, "before", fails)) for reading in readings]
 
 
 def _shown(chat: Chat, answer: Completion) -> str:

@@ -27,7 +27,7 @@ from withstand.core.records import reworded, user_turns
 from withstand.core.refusal import opening_refusal
 from withstand.defenses._abreast import abreast
 from withstand.defenses._blocked import Failed, Fails, check_fails, could_not_say, tried
-from withstand.defenses._sums import blocked, noted, summed
+from withstand.defenses._sums import given, noted
 
 NAME = "smooth_llm"
 ALPHABET = string.printable
@@ -119,12 +119,10 @@ class SmoothLLM:
         checks: tuple[GuardCheck, ...] = ()
         if open_:
             checks = (could_not_say(NAME, "after", unknown[0], self.fails),)
-            if checks[0].blocked:
-                return blocked(chat, checks, [*drawn, *used])
         alike = [place for place, vote in enumerate(votes) if open_ or vote is majority]
         place = rng(self.seed, to_json(chat), "answer").choice(alike)
         others = [*drawn[:place], *drawn[place + 1 :], *used]
-        return summed(replace(drawn[place], checks=(*drawn[place].checks, *checks)), others)
+        return given(chat, drawn[place], checks, others)
 
     def _votes(self, chat: Chat, drawn: Sequence[Completion]) -> Flow[list[bool | str]]:
         """Of each copy whether it was answered; why it has no vote, where the judge cannot say."""
