@@ -61,6 +61,9 @@ def test_a_planted_defense_stops_what_is_static_and_falls_to_what_knows_it(ran):
     assert "A's attack is static, B's adaptive: a static one flatters the defense on its side" in static.notes
     line = next(line for line in render(run.store, run.row, "csv").splitlines() if "found on" in line)
     assert line.endswith(",static")
+    ran("both", {"defense": ["none", WALL]})
+    [again] = ran("s", {"defense": [WALL], "cases_from": "both"}).result.defenses
+    assert (again.attacks[0].static.broken, again.static.gain) == (0, 0.9), "not those that were found behind the wall"
 
 
 def test_what_only_static_attacks_met_is_called_so(ran):

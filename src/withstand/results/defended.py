@@ -140,9 +140,16 @@ def _of_group(group: Sequence[Graded], cells: Sequence[Graded], several: int, co
     scope = group if knows == "static only" else [
         cell for tried in attacks.values() if any(cell.knows == "adaptive" for cell in tried) for cell in tried
     ]  # fmt: skip
+    of_static = {
+        cell.attack for tried in attacks.values() for cell in _from_bare([c for c in tried if c.knows == "static"])
+    }
     static, adaptive, alone = (
-        _gain([cell for cell in scope if cell.knows in kinds], bare, level)
-        for kinds in (("static",), ("static", "adaptive"), ("adaptive",))
+        _gain(tried, bare, level)
+        for tried in (
+            [cell for cell in scope if cell.knows == "static" and cell.attack in of_static],
+            scope,
+            [cell for cell in scope if cell.knows == "adaptive"],
+        )
     )
     if knows == "static only":
         adaptive = None
@@ -184,8 +191,14 @@ def _model(cell: Graded) -> Any:
     return cell.identity.get("identity") if isinstance(cell.identity, Mapping) else cell.identity
 
 
+def _from_bare(cells: Sequence[Graded]) -> Sequence[Graded]:
+    """Static cells without those whose cases were found behind a defense, where there are others."""
+    return [cell for cell in cells if " behind " not in cell.attack.removeprefix(bare_label(cell.attack))] or cells
+
+
 def _beside(attack: str, tried: Sequence[Graded], bare: Graded | None, run: str) -> AttackBeside:
-    adaptive, static = ([cell for cell in tried if cell.knows == kind] for kind in ("adaptive", "static"))
+    adaptive = [cell for cell in tried if cell.knows == "adaptive"]
+    static = _from_bare([cell for cell in tried if cell.knows == "static"])
     return AttackBeside(
         attack,
         broken(adaptive),
