@@ -12,7 +12,7 @@ from withstand.results.cells import defended
 from withstand.results.compare import Pair
 from withstand.results.counts import iso, read_counts
 from withstand.results.gate import Decision, Line
-from withstand.results.graded import Graded, by_target, flattered, graded
+from withstand.results.graded import Graded, by_target, flattered, graded, several_ways
 from withstand.results.history import builds_of, counts_of, with_history
 from withstand.results.labeled_pairs import labeled_pairs, unlike_styles
 from withstand.results.limits import Limits, limits_of
@@ -127,6 +127,12 @@ def _beside(store: Store, row: RunRow, baseline: str | None) -> Iterator[str]:
         yield from (f"of the baseline {words}" for words in [others_of(store, run).in_words()] if words)
 
 
+SPREAD = (
+    "a mean over the cases of an attack that knows the defense lies below what any of them broke. Run --statistic "
+    "any_attack"
+)
+
+
 def _held_back(
     lines: Iterable[Line],
     cells: Sequence[Graded],
@@ -155,7 +161,11 @@ def _held_back(
         for part in parts
         if (why := places.get((part[0].target, part[0].defense)))
     }
+    alone = limits.counted == "mean" or limits.k is not None
+    spread = {gate.part_name(part, names) for part in harmful if alone and any(map(several_ways, part))}
     for line in lines:
+        if line.cell in spread and line.gate == limits.gate and line.verdict == "PASS":
+            line = replace(line, verdict="UNDECIDED", firm=True, more=None, why=SPREAD)
         if line.cell in theirs and line.verdict != "FAIL" and not line.firm and line.gate != "max-errors":
             line = replace(line, verdict="UNDECIDED", firm=True, more=None, why=theirs[line.cell])
         yield line

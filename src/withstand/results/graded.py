@@ -171,6 +171,13 @@ def static_only(cells: Iterable[Graded]) -> bool:
     )
 
 
+def several_ways(cell: Graded) -> bool:
+    """Whether an attack that knows the defense sent several test cases for a behavior, as in the words of bypasses: a
+    mean over them lies below what any of them broke, the further the more of them fail."""
+    cases = ({case for case, _ in seen.outcomes} for seen in cell.behaviors.values())
+    return cell.knows == "adaptive" and any(len(numbers) > 1 for numbers in cases)
+
+
 def flattered(cells: Iterable[Graded]) -> dict[tuple[str, str], str]:
     """(target, defense) of those that static attacks alone met on a suite -> why that passes no gate."""
     reasons = {}
