@@ -3,15 +3,16 @@ in which words somebody who knows the defense sends a chat."""
 
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from withstand.core.describe import name_of
 from withstand.core.optional import optional
+from withstand.core.protocols import Flow
 from withstand.core.records import Chat, Completion, GuardCheck, reworded, user_turns
 
 FRESH = 3
-"""Fresh draws by whose mean a search rates its best candidate before a randomized defense: the one draw by which it
-became the best is lucky."""
+"""Fresh draws by whose mean a search rates its best candidate: see `rate_anew`."""
 
 MOST = 32
 """Texts that a guard which is a model is asked about after a piece of a search by weights, at most."""
@@ -87,3 +88,18 @@ def in_turn(defense: Any, chat: Chat, number: int) -> Chat:
 def randomized(defense: Any) -> bool:
     """Whether the same chat meets another draw of the defense each time."""
     return bool(optional(defense, "randomized"))
+
+
+def rate_anew(defense: Any, values: list[float], above: float, anew: Callable[[int], Flow[float]]) -> Flow[None]:
+    """Before a randomized defense, give the highest value a new one, until one with a new value is the highest or none
+    lies above `above`: the draw by which a candidate became the best is a lucky one.
+
+    anew: the value of the candidate at a place by `FRESH` draws. values: are changed in place.
+    """
+    settled: set[int] = set()
+    while randomized(defense) and max(values, default=above) > above:
+        best = values.index(max(values))
+        if best in settled:
+            return
+        values[best] = yield from anew(best)
+        settled.add(best)

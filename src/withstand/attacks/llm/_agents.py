@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TypeAlias
 
 from withstand.attacks.llm._attacker import drafts
-from withstand.attacks.llm._judged import drawn_again, graded, score_of
+from withstand.attacks.llm._judged import rated, score_of
 from withstand.attacks.llm._library import Strategy, retrieve
 from withstand.attacks.llm._objects import field_in, read_object
 from withstand.attacks.llm._texts import parts_of, shown_context
@@ -105,15 +105,10 @@ def tested(
     for behavior, group in groupby(zip(going, chats, answers, strict=True), key=lambda entry: entry[0][0]):
         entries = list(group)
         sent_chats, given = [chat for _, chat, _ in entries], [answer for *_, answer in entries]
-        verdicts = yield from graded(judge, behavior, given)
-        results = yield from drawn_again(target, judge, behavior, sent_chats, given, verdicts)
+        results = yield from rated(target, judge, behavior, sent_chats, given)
         for ((_, prompt), chat, answer), result in zip(entries, results, strict=True):
-            rating = score_of(result.verdict)
-            tried.append(
-                Attempt(
-                    prompt, heard(answer), rating, result.verdict.outcome == "success", blocked_by(answer) is not None
-                )
-            )
+            done, stopped = result.verdict.outcome == "success", blocked_by(answer) is not None
+            tried.append(Attempt(prompt, heard(answer), score_of(result.verdict), done, stopped))
             yield TestCase(behavior.id, chat, score=result.score)
     attempts = iter(tried)
     return [None if prompt is None else next(attempts) for prompt in sent]

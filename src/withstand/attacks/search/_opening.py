@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 from withstand.core import AskError, Behavior, Chat, Completion, Flow, Judge, Sampling, SpecError, Target, ask
-from withstand.core.guards import FRESH, blocked_by, randomized, rank
+from withstand.core.guards import FRESH, blocked_by, rank, rate_anew
 
 TOP = 20  # what APIs give at most
 ABSENT = -1e4  # in place of minus infinity, which JSON does not know: below whatever is among the top
@@ -38,19 +38,17 @@ def logprob(answer: Completion, opening: str) -> float:
 
 def logprobs(target: Target, chats: Sequence[Chat], sampling: Sampling, opening: str, best: float) -> Flow[list[float]]:
     """Of the opening after each chat. Before a randomized defense one above `best` gets the logarithm of the mean
-    probability of fresh draws, until one that was drawn afresh is the highest."""
+    probability of fresh draws (`rate_anew`)."""
     answers = yield from ask(target, chats, sampling)
     values = [logprob(answer, opening) for answer in answers]
-    settled: set[int] = set()
-    while randomized(target.defense) and (highest := max(values)) > best:
-        place = values.index(highest)
-        if place in settled:
-            break
+
+    def anew(place: int) -> Flow[float]:
         again = yield from ask(target, [chats[place]] * FRESH, sampling)
         drawn = [logprob(answer, opening) for answer in again]
         mean = sum(map(math.exp, drawn)) / FRESH
-        values[place] = math.log(mean) if mean else sum(drawn) / FRESH
-        settled.add(place)
+        return math.log(mean) if mean else sum(drawn) / FRESH
+
+    yield from rate_anew(target.defense, values, best, anew)
     return values
 
 
