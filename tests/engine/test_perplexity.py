@@ -8,7 +8,8 @@ import torch
 import tiny
 from withstand.core import Behavior, Message, user
 from withstand.engine.engine import engine_of
-from withstand.engine.perplexity import PerplexityTerm, opening, text_nats, windows
+from withstand.engine.likelihood import head_of
+from withstand.engine.perplexity import PerplexityTerm, text_nats, windows
 from withstand.engine.text import make_prompt
 from withstand.models.hf import HF
 
@@ -48,7 +49,7 @@ def plain(model, text):
 
 
 def test_nats_are_those_of_a_plain_pass(model, with_bos):
-    assert (opening(model.load().tokenizer), opening(with_bos.load().tokenizer)) == ([], [1])
+    assert (head_of(model.load()), head_of(with_bos.load())) == ([], [1])
     for reader in (model, with_bos):
         for several in (TEXTS, TEXTS[:2], TEXTS[:1], ["Bake a loaf", "Bake a loaf"], []):
             assert [pytest.approx(plain(reader, text), abs=1e-4) for text in several] == text_nats(reader, several)
@@ -58,7 +59,7 @@ def test_a_text_longer_than_the_window_is_read_to_its_end(model, with_bos):
     text = "".join(chr(33 + i * 7 % 90) for i in range(150))
     for reader, length in ((model, 149), (with_bos, 150)):
         [nats, _] = text_nats(reader, [text, text[:-1]])
-        head = 64 - len(opening(reader.load().tokenizer))
+        head = 64 - len(head_of(reader.load()))
         assert len(nats) == length
         first = plain(reader, text[: head - 1])
         assert nats[: len(first)] == pytest.approx(first, abs=1e-4)

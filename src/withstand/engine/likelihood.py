@@ -59,7 +59,7 @@ def answer_tokens(model: WhiteBox, chats: Sequence[Chat], answers: Sequence[str]
             thought, _, rest = answer.partition(tag[0])
             answer = rest.lstrip()
             text = plain + thought + tag[0] + rest[: len(rest) - len(answer)]
-        pairs.append((_ids(loaded, text), _ids(loaded, answer)))
+        pairs.append((ids_of(loaded, text), ids_of(loaded, answer)))
     return pairs
 
 
@@ -70,16 +70,11 @@ def continuation_tokens(model: WhiteBox, texts: Sequence[str], continuations: Se
     to the continuation. What the tokenizer puts before a text (its first special tokens) stands before it here too.
     """
     loaded = model.load()
-    whole = loaded.tokenizer("a")["input_ids"]
-    bare = _ids(loaded, "a")
-    head = whole[: len(whole) - len(bare)] if whole[len(whole) - len(bare) :] == bare else []
+    head = head_of(loaded)
     pairs: list[Pair] = []
     for text, continuation in zip(texts, continuations, strict=True):
-        alone, both = _ids(loaded, text), _ids(loaded, f"{text} {continuation}")
-        same = next(
-            (i for i, (a, b) in enumerate(zip(alone, both, strict=False)) if a != b), min(map(len, (alone, both)))
-        )
-        same = max(same, 0 if head else 1)  # something has to stand before what is predicted
+        both = ids_of(loaded, f"{text} {continuation}")
+        same = max(alike([ids_of(loaded, text), both]), 0 if head else 1)  # something has to stand before the answer
         pairs.append(([*head, *both[:same]], both[same:]))
     return pairs
 
@@ -136,8 +131,8 @@ def surprises(model: WhiteBox, texts: Sequence[str]) -> list[float]:
     """Mean nats per token of every text as the start of a user's message; 0 for an empty one."""
     loaded = model.load()
     marker = "\x1f"
-    prompt = _ids(loaded, model.render(user(marker)).partition(marker)[0])
-    rows = token_nats(model, [(prompt, _ids(loaded, text)) for text in texts])
+    prompt = ids_of(loaded, model.render(user(marker)).partition(marker)[0])
+    rows = token_nats(model, [(prompt, ids_of(loaded, text)) for text in texts])
     return [sum(nats) / max(1, len(nats)) for nats in rows]
 
 
@@ -205,14 +200,25 @@ def _rows(engine: "Engine", pairs: Sequence[Pair]) -> "tuple[list[int], list[Row
 
 def _shared(prompts: Sequence[Sequence[int]]) -> int:
     """How many tokens all prompts begin with, at least one of each left over."""
-    low, high = min(map(list, prompts)), max(map(list, prompts))  # what the first and the last share all share
-    equal = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
-    return min(equal, min(map(len, prompts)) - 1)
+    return min(alike(prompts), min(map(len, prompts)) - 1)
 
 
-def _ids(loaded: Any, text: str) -> list[int]:
+def alike(texts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all of one or more texts begin with."""
+    low, high = min(map(list, texts)), max(map(list, texts))  # what the first and the last share all share
+    return next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+
+
+def ids_of(loaded: Any, text: str) -> list[int]:
+    """The tokens of a text alone. loaded: what `WhiteBox.load` gives."""
     ids: list[int] = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
+
+
+def head_of(loaded: Any) -> list[int]:
+    """The special tokens that a tokenizer puts before a text; empty where it puts none. loaded: as of `ids_of`."""
+    whole, bare = loaded.tokenizer("a")["input_ids"], ids_of(loaded, "a")
+    return list(whole[: len(whole) - len(bare)]) if whole[len(whole) - len(bare) :] == bare else []
 
 
 # --- target strings -----------------------------------------------------------------------------------------------
@@ -240,7 +246,7 @@ def target_losses(model: WhiteBox, chats: Sequence[Chat], target_string: str, dt
     loaded, engine = (model.load(dtype) if dtype else model.load()), engine_of(model, dtype)
     pairs: list[Pair] = []
     for text in (text for chat in chats for text in readings(model, chat)):
-        prompt = _ids(loaded, text)
+        prompt = ids_of(loaded, text)
         pairs.append((prompt, target_ids(loaded.tokenizer, text, prompt, model.closing(text) + target_string)))
     lengths = [len(prompt) + len(target) for prompt, target in pairs]
     if loaded.window and min(lengths) > loaded.window:
@@ -282,11 +288,11 @@ def margins(
     Openings are read to their first 4 tokens, and one that begins another is counted once, as the shorter.
     """
     loaded = model.load()
-    sides = [_distinct([_ids(loaded, text)[:DEPTH] for text in texts]) for texts in (refusals, affirmations)]
+    sides = [_distinct([ids_of(loaded, text)[:DEPTH] for text in texts]) for texts in (refusals, affirmations)]
     openings = [*sides[0], *sides[1]]
     values = []
     for chat in chats:
-        prompt = _ids(loaded, answer_start(model, chat))
+        prompt = ids_of(loaded, answer_start(model, chat))
         scores = [-sum(nats) for nats in token_nats(model, [(prompt, opening) for opening in openings])]
         refused, affirmed = scores[: len(sides[0])], scores[len(sides[0]) :]
         values.append(float(np.logaddexp.reduce(refused) - np.logaddexp.reduce(affirmed)))

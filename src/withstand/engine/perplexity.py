@@ -13,15 +13,9 @@ from torch import Tensor
 
 from withstand.core import Chat, WhiteBox
 from withstand.core.guarding import written_turns
-from withstand.engine.likelihood import Pair, token_nats
+from withstand.engine.likelihood import Pair, alike, head_of, ids_of, token_nats
 from withstand.engine.packed import Row, Trunk
 from withstand.engine.text import MARK, Prompt, texts
-
-
-def opening(tokenizer: Any) -> list[int]:
-    """The special tokens that a tokenizer puts before a text; empty where it puts none."""
-    whole, bare = tokenizer("a")["input_ids"], tokenizer("a", add_special_tokens=False)["input_ids"]
-    return list(whole[: len(whole) - len(bare)]) if whole[len(whole) - len(bare) :] == bare else []
 
 
 def text_nats(model: WhiteBox, several: Sequence[str]) -> list[list[float]]:
@@ -31,12 +25,9 @@ def text_nats(model: WhiteBox, several: Sequence[str]) -> list[list[float]]:
     last token of the part before it.
     """
     loaded = model.load()
-    start = opening(loaded.tokenizer)
-    ids = [_ids(loaded.tokenizer, text) for text in several]
-    shared = 0
-    if len(ids) > 1:
-        low, high = min(ids), max(ids)  # what the first and the last share all share
-        shared = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+    start = head_of(loaded)
+    ids = [ids_of(loaded, text) for text in several]
+    shared = alike(ids) if len(ids) > 1 else 0
     most = loaded.window or max(map(len, ids), default=0) + len(start) + 1
     if shared and max(map(len, ids)) + len(start) < most:
         head = [*start, *ids[0][:shared]]
@@ -140,14 +131,9 @@ class PerplexityTerm:
         before = prompt.chat(prompt.lead + MARK + prompt.trail)[0].text.partition(MARK)[0]
         sent = prompt.chat(text)[0].text
         encoded = loaded.tokenizer(sent, add_special_tokens=False, return_offsets_mapping=True)
-        ids, start = encoded["input_ids"], opening(loaded.tokenizer)
+        ids, start = encoded["input_ids"], head_of(loaded)
         low = len(before) - len(prompt.lead) if before.endswith(prompt.lead) else len(before)
         place = next((i for i, (_, end) in enumerate(encoded["offset_mapping"]) if end > low), len(ids))
         if ids[place : place + len(slot)] != list(slot) or (loaded.window and len(ids) + len(start) > loaded.window):
             return None
         return [*start, *ids], len(start) + place, max(1, len(start))
-
-
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids

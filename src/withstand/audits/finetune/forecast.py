@@ -137,7 +137,7 @@ def memory(base: Any, rows: list[Row], stage: Any) -> int:
     asks: int = 2 * parameters * model.dtype.itemsize
     if not stage:
         return asks + PROCESS
-    a_row = max(len(likelihood._ids(base.load(), " ".join(turn.text for turn in row.chat))) for row in rows[:200])
+    a_row = max(len(likelihood.ids_of(base.load(), " ".join(turn.text for turn in row.chat))) for row in rows[:200])
     batch = stage.batch * a_row
     kept = batch * config.num_hidden_layers * config.hidden_size * A_UNIT * model.dtype.itemsize // 2
     logits = 3 * 4 * batch * config.vocab_size

@@ -39,7 +39,7 @@ def of_model(model: Any, name: str) -> Json:
 def of_data(base: Any, data: UserData, trained: Sequence[Row], held: UserData | None) -> Json:
     """The file, and what was done with its rows. token_count: by the base's tokenizer; None where that is not here."""
     texts = [turn.text for row in data.rows for turn in row.chat]
-    tokens = sum(len(likelihood._ids(base.load(), text)) for text in texts) if has_weights(base) else None
+    tokens = sum(len(likelihood.ids_of(base.load(), text)) for text in texts) if has_weights(base) else None
     return {
         "path_hash": data.checksum, "name": data.name, "n": len(data.rows), "format": data.format,
         "token_count": tokens, "trained_on": len(trained), "held_out": len(held.rows) if held else 0,
