@@ -312,25 +312,14 @@ def _share(hits: Mask, ends: Ends, lost: int) -> Share:
 
 def _parts(scored: Scored, threshold: float | None) -> Iterator[GuardPart]:
     """By the words of an attack, then by category of harmful texts; where there are several."""
-    texts = (*scored.harmful, *scored.benign)
-    by_words = unique(text.form for text in texts)
-    by_category = sorted({text.category for text in scored.harmful})
-    for by, name_of, names in (
-        ("words", _form, by_words), ("category", _category, by_category)
-    ):  # fmt: skip
-        for name in names if len(names) > 1 else ():
-            high, low = (np.array([name_of(text) == name for text in kind]) for kind in (scored.harmful, scored.benign))
-            if by == "category":
-                low = np.zeros(len(scored.benign), bool)
-            yield _part("words" if by == "words" else "category", name, scored, threshold, high, low)
-
-
-def _form(text: GuardText) -> str:
-    return text.form
-
-
-def _category(text: GuardText) -> str:
-    return text.category
+    forms = unique(text.form for text in (*scored.harmful, *scored.benign))
+    for name in forms if len(forms) > 1 else ():
+        high, low = (np.array([text.form == name for text in kind], bool) for kind in (scored.harmful, scored.benign))
+        yield _part("words", name, scored, threshold, high, low)
+    categories = sorted({text.category for text in scored.harmful})
+    for name in categories if len(categories) > 1 else ():
+        high = np.array([text.category == name for text in scored.harmful], bool)
+        yield _part("category", name, scored, threshold, high, np.zeros(len(scored.benign), bool))
 
 
 def _part(

@@ -23,9 +23,7 @@ class GuardDifference:
     caught_alone: tuple[int, int]
 
 
-def difference_of(
-    a: Scored, b: Scored, results: tuple[GuardResult, GuardResult], pairs: int = 1
-) -> GuardDifference:  # fmt: skip
+def difference_of(a: Scored, b: Scored, results: tuple[GuardResult, GuardResult], pairs: int = 1) -> GuardDifference:
     """Two guards on the same texts, each where it operates. pairs: of guards that are compared, for Bonferroni's
     correction of p and limits."""
     level, area = 1 - 0.05 / pairs, None

@@ -275,9 +275,7 @@ def _given(
             yield from _of(behavior, transfer.cases.get(behavior.id, ()), bare_label(transfer.label), clusters)
 
 
-def _of(
-    behavior: Behavior, listed: Iterable[Case], form: str, clusters: Mapping[str, str]
-) -> Iterator[GuardText]:  # fmt: skip
+def _of(behavior: Behavior, listed: Iterable[Case], form: str, clusters: Mapping[str, str]) -> Iterator[GuardText]:
     cluster = clusters.get(digest(to_json(behavior)), behavior.id)
     for case in listed:
         yield GuardText(case.chat, not behavior.benign, behavior.id, cluster, behavior.category, form)
