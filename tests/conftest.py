@@ -101,8 +101,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection(session: pytest.Session) -> None:
     """Look for no garbage while all tests are imported: almost nothing of it is any."""
-    gc.disable()
-    rewrite_share(session.config)
+    if not session.config.getoption("numprocesses", None):  # else it is workers that import them
+        gc.disable()
+        rewrite_share(session.config)
 
 
 def rewrite_share(config: pytest.Config) -> None:
