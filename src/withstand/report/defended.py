@@ -53,8 +53,8 @@ def costs(results: Sequence[DefenseResult]) -> Table:
         Column("tokens", whole, right=True), Column("without it", _whole, right=True),
         Column("time", _seconds, "s", right=True), Column("without it", _seconds, "s", right=True),
         Column("cost", _dollars, "US$", right=True), Column("without it", _dollars, "US$", right=True),
-        Column("false alarms", _alarms, "95%", right=True), Column("blocked", _count, right=True),
-        Column("refused", _count, right=True), Column("over-refusal", change, "95%", right=True),
+        Column("false alarms", _alarms, "95%", right=True), Column("blocked", _whole, right=True),
+        Column("refused", _whole, right=True), Column("over-refusal", change, "95%", right=True),
         Column("guard failed", _failed, right=True),
     ]  # fmt: skip
     rows = {
@@ -85,10 +85,6 @@ def _costs(name: str, of: Guarded) -> list[Any]:
 
 def _whole(value: float | None) -> str:
     return "" if value is None else whole(value)
-
-
-def _count(value: int | None) -> str:
-    return "" if value is None else f"{value:,}"
 
 
 def _seconds(value: float | None) -> str:
