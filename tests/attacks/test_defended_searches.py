@@ -19,7 +19,7 @@ from withstand.core import Ask, Behavior, Chat, SpecError, Target, WithstandErro
 from withstand.core.protocols import SeenThrough  # noqa: E402
 from withstand.defenses.self_reminder import SelfReminder  # noqa: E402
 from withstand.engine.objective import LAST, Objective  # noqa: E402
-from withstand.engine.terms import BLOCKED, DOUBLING, MOST, guarded, penalty  # noqa: E402
+from withstand.engine.terms import BLOCKED, DOUBLING, MOST_ASKED, guarded, penalty  # noqa: E402
 from withstand.engine.text import FIRST_DRAW, Prompt, make_prompt  # noqa: E402
 from withstand.models.hf import HF  # noqa: E402
 from withstand.registry import find  # noqa: E402
@@ -345,7 +345,7 @@ def test_a_text_that_a_guard_was_not_asked_about_never_beats_one_that_it_lets_pa
     guard = partial(AskedGuard("~").suspicion, None)
     asked = {"calm": 0.0}
     totals = play(guarded(guard, [*range(40), 50.0], chats, asked)).value
-    assert len(asked) == 1 + MOST
+    assert len(asked) == 1 + MOST_ASKED
     assert min(totals[:40]) >= BLOCKED
     assert totals[40] == 50
 

@@ -14,7 +14,7 @@ from withstand.core.records import Chat, Completion, GuardCheck, reworded, user_
 FRESH = 3
 """Fresh draws by whose mean a search rates its best candidate: see `rate_anew`."""
 
-MOST = 32
+MOST_ASKED = 32
 """Texts that a guard which is a model is asked about after a piece of a search by weights, at most."""
 
 PASSES = -3.0

@@ -72,7 +72,7 @@ def decides_here(judge: Judge) -> bool:
     return not judge.asks and not any(models(judge))
 
 
-def here(flow: Flow[T]) -> T:
+def without_asking(flow: Flow[T]) -> T:
     """What the flow of a guard gives that asks nothing. Raises `SpecError` for one that yields an ask after all."""
     try:
         item = next(flow)

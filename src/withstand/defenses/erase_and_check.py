@@ -38,9 +38,9 @@ from withstand.defenses._blocked import (
     could_not_say,
     decided,
     decides_here,
-    here,
     in_searches,
     tried,
+    without_asking,
 )
 from withstand.defenses._sums import given, noted
 
@@ -143,7 +143,7 @@ class EraseAndCheck:
         return self._scan if self.judge and decides_here(self.judge) else None
 
     def _scan(self, chats: Sequence[Chat]) -> list[float]:
-        return here(self.suspicion(None, chats))
+        return without_asking(self.suspicion(None, chats))
 
     def suspicion(self, model: Model | None, chats: Sequence[Chat]) -> Flow[list[float]]:
         """As `as_suspicion` of each prompt. model: the target's own."""

@@ -37,9 +37,9 @@ from withstand.defenses._blocked import (
     could_not_say,
     decided,
     decides_here,
-    here,
     in_searches,
     tried,
+    without_asking,
 )
 from withstand.defenses._sums import given, noted
 
@@ -181,7 +181,7 @@ class Guard:
         return not all(map(decides_here, self.judges))
 
     def _scan(self, chats: Sequence[Chat]) -> list[float]:
-        return here(self._suspicion(None, chats))
+        return without_asking(self._suspicion(None, chats))
 
     def _suspicion(self, model: Model | None, chats: Sequence[Chat]) -> Flow[list[float]]:
         """As `as_suspicion` of each prompt."""

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from withstand.core import Chat, Flow, Json, Model, WithstandError, user, work
-from withstand.core.guards import MOST
+from withstand.core.guards import MOST_ASKED
 from withstand.core.optional import optional
 from withstand.core.protocols import SeenThrough
 from withstand.engine.text import Prompt
@@ -98,11 +98,11 @@ def guarded(
     """The losses of chats of one turn and what their guard adds, where there is one that must be asked.
 
     `asked`: the suspicions that it gave, by text. It is asked about the lowest, until it has seen the `count` lowest
-    with what it adds, or `MOST`; then what it has not seen counts as blocked.
+    with what it adds, or `MOST_ASKED`; then what it has not seen counts as blocked.
     """
     if guard is None:
         return list(losses)
-    left, sent = max(MOST, count), [chat[0].text for chat in chats]
+    left, sent = max(MOST_ASKED, count), [chat[0].text for chat in chats]
     while True:
         unseen = 0.0 if left else 1.0
         totals = [loss + penalty(asked.get(text, unseen)) for loss, text in zip(losses, sent, strict=True)]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from withstand.core import Defense, Flow, Json, TestCase, UpperBounds, intercept
-from withstand.core.guards import FRESH, MOST, bypassed, randomized
+from withstand.core.guards import FRESH, MOST_ASKED, bypassed, randomized
 from withstand.core.optional import optional
 from withstand.registry import find
 from withstand.runner.transfer import TransferredCases
@@ -92,7 +92,7 @@ def bounds(attack: Any, defense: Defense | None, benign: bool) -> UpperBounds:
     if defense is None:
         return most
     if "weights" in attack.needs and _must_be_asked(defense) and not _elsewhere(attack):
-        most = replace(most, asks={**most.asks, "guard": _pieces(attack) * MOST * max(1, defense.asks - 1)})
+        most = replace(most, asks={**most.asks, "guard": _pieces(attack) * MOST_ASKED * max(1, defense.asks - 1)})
     if most.drawn:
         return most
     if by_asking(attack):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from withstand.attacks.gradient._soft import finite, packed, unpacked
 from withstand.core import Behavior, Json, SpecError, WhiteBox, WithstandError, from_json
-from withstand.core.guards import MOST
+from withstand.core.guards import MOST_ASKED
 from withstand.core.notice import tell_step
 from withstand.engine.objective import Objective
 from withstand.engine.terms import guard_of
@@ -139,7 +139,7 @@ class Search:
             "gradient": "", "done": self.done, "text": text, "loss": loss,
         }  # fmt: skip
         if guard_of(self.model):
-            trail = [*self.trail[:1], *self.trail[1:][1 - MOST :]]
+            trail = [*self.trail[:1], *self.trail[1:][1 - MOST_ASKED :]]
             read = [self.objective.read(self.prompt, slot, self.attack.loss) for slot in trail]
             state |= {"trail": trail, "tried": [[loss, text] for text, loss in read]}
         if self.attack.momentum and self.gradient is not None and not self.done:

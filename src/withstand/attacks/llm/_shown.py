@@ -27,7 +27,7 @@ def rating(verdict: Verdict) -> str:
     return "unknown" if verdict.outcome == "unscored" else f"{round(10 * score_of(verdict))} of 10"
 
 
-def put_and(turn: Turn) -> str:
+def refused_question(turn: Turn) -> str:
     """The question of a refused turn, and what blocked it if a defense did."""
     return "\n".join([turn.talk.questions[-1], *([shown(turn.talk.answers[-1])] if turn.blocked else [])])
 

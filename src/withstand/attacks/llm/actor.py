@@ -20,7 +20,7 @@ from withstand.attacks.llm._attacker import drafts, no_draft, stand_in
 from withstand.attacks.llm._judged import search_sampling
 from withstand.attacks.llm._lists import items
 from withstand.attacks.llm._objects import field_in
-from withstand.attacks.llm._shown import history, put_and
+from withstand.attacks.llm._shown import history, refused_question
 from withstand.attacks.llm._talk import Conversations, Talk, Turn, check, put, won
 from withstand.attacks.llm._texts import parts_of
 from withstand.core import Behavior, Chat, Flow, Json, Sampling, Target, UpperBounds, Verdict, at_least, filled, user
@@ -124,7 +124,9 @@ class Actor(Conversations):
                 refused = {i: turn for i, turn in enumerate(turns) if turn and turn.refused}
                 if not refused:
                     break
-                prompts = [asking("milder", actor=actors[i], question=put_and(turn)) for i, turn in refused.items()]
+                prompts = [
+                    asking("milder", actor=actors[i], question=refused_question(turn)) for i, turn in refused.items()
+                ]
                 again = yield from drafts(self.attacker, prompts, QUESTION, writing, self.tries, '{"question": "')
                 asked = [None] * len(actors)
                 for i, draft in zip(refused, again, strict=True):
