@@ -26,7 +26,7 @@ from withstand.core import (
 from withstand.core.errors import DownError
 from withstand.core.records import nothing_to_judge
 from withstand.defenses._blocked import Failed, check_fails, could_not_say, tried
-from withstand.defenses._sums import blocked
+from withstand.defenses._sums import given
 from withstand.models.scripted import Scripted
 from withstand.results.cases import cases
 from withstand.runner.flows import graded
@@ -57,11 +57,11 @@ class Mute:
     fails: Any = "error"
 
     def answer(self, model: Model, chats: Sequence[Chat], sampling: Sampling) -> Flow[list[Completion]]:
-        given = yield from tried(ask(Down(), chats), self.fails)
-        assert isinstance(given, Failed)
-        check = could_not_say("mute", "before", given.why, self.fails)
+        outcome = yield from tried(ask(Down(), chats), self.fails)
+        assert isinstance(outcome, Failed)
+        check = could_not_say("mute", "before", outcome.why, self.fails)
         if check.blocked:
-            return [blocked(chat, (check,)) for chat in chats]
+            return [given(chat, None, (check,), ()) for chat in chats]
         answers = yield from ask(model, chats, sampling)
         return [replace(answer, checks=(check,)) for answer in answers]
 
@@ -110,7 +110,8 @@ class Quoting(Mute):
     def answer(self, model: Model, chats: Sequence[Chat], sampling: Sampling) -> Flow[list[Completion]]:
         yield from ()
         return [
-            blocked(chat, (could_not_say("mute", "before", f"QUOTED {chat[-1].text}", "closed"),)) for chat in chats
+            given(chat, None, (could_not_say("mute", "before", f"QUOTED {chat[-1].text}", "closed"),), ())
+            for chat in chats
         ]
 
 
