@@ -147,7 +147,7 @@ def test_two_files_of_one_suite_are_told_apart_by_their_aliases(tmp_path):
 
 def test_sentences_warnings_and_notes_print_the_names(tmp_path):
     spec = {**NAMED, "defense": "self_reminder,alias=Reminder", "judge": "refusal_words,alias=Words"}
-    run = withstand.run(spec, store=tmp_path / "s.db")
+    run = withstand.run({**spec, "attack": "direct"}, store=tmp_path / "s.db")
     page = write.render(run.store, run.row, "html")
     before = page[: page.index('id="provenance"')]
     assert "Chef 1 behind Reminder" in before
