@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from clocks import until
+from signals import heard
 from withstand.cli import console, flags, main
 from withstand.report.packed import unpack
 
@@ -742,15 +743,11 @@ def test_half_a_surrogate_pair_goes_through(withstand, module, tmp_path):
 # --- interrupting, in processes of their own ---------------------------------------------------------------------
 
 
-def hears_interrupts():
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def spawn(*args, cwd):
     """A process that hears an interrupt even where these tests run in the background of a shell, which ignores it."""
     return subprocess.Popen(
         [*WITHSTAND, *args], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=hears_interrupts if os.name == "posix" else None,
+        preexec_fn=heard(signal.SIGINT),
     )  # fmt: skip
 
 

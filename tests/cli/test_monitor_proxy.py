@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 
 from clocks import until
+from signals import heard
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "monitor"
 POLICY = ("--policy", EXAMPLES / "policy.toml")
@@ -29,8 +30,9 @@ def test_it_serves_until_it_is_stopped_and_monitor_run_reads_its_log(withstand, 
         "--settings", str(EXAMPLES / "monitor.toml"), "--mode", "block", "--fail", "closed", "--processes", "1",
     ]  # fmt: skip
     running = subprocess.Popen(
-        [sys.executable, "-m", "withstand", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-m", "withstand", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=heard(signal.SIGINT),
+    )  # fmt: skip
 
     def up():
         with socket.socket() as one:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from signals import heard
 from withstand.cli import console, main
 
 RUN = [
@@ -56,14 +57,10 @@ def command(*words: str) -> list[str]:
 def test_a_signal_to_end_says_how_to_continue(tmp_path: Path, number: signal.Signals) -> None:
     """And the interpreter is not taken apart around a call of a model: torch would abort the process."""
     (tmp_path / "sleepy.py").write_text(SLEEPY)
-    # what runs the tests may ignore the signal, as nohup does, and a child would inherit that
-    before = signal.signal(number, signal.SIG_DFL)
-    try:
-        running = subprocess.Popen(
-            command(*RUN, "--target", "function:sleepy:answer"), cwd=tmp_path, stderr=subprocess.PIPE, text=True
-        )
-    finally:
-        signal.signal(number, before)
+    running = subprocess.Popen(
+        command(*RUN, "--target", "function:sleepy:answer"), cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        preexec_fn=heard(number),
+    )  # fmt: skip
     while running.poll() is None and not (tmp_path / "asked").exists():
         time.sleep(0.05)
     running.send_signal(number)
