@@ -221,8 +221,8 @@ def calibration(asked: PageRequest) -> Response:
     """What the labels so far say of the run's judges, and the rates without their error."""
     indexed = asked.indexed()
     store, run = asked.explorer.store, indexed.run
+    labels = labeling.calibration_labels(store, run)  # first: no count may hold a label that the rates do not
     judges = [_judge(asked, indexed, key, label) for key, label in _judges(indexed)]
-    labels = labeling.calibration_labels(store, run)
     return asked.run_page(
         "calibration", indexed, judges=judges, labels=len(labels),
         labelers=sorted(Counter((label["labeler"], label["annotator"]) for label in labels).items()),
