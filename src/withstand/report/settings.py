@@ -11,6 +11,7 @@ from withstand.core.text import count, facts, head_of, unique
 from withstand.results.cells import CellResult, defended
 from withstand.results.defended import DefenseResult
 from withstand.results.worst_case import WorstCase
+from withstand.runner.adaptive import static_alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,9 @@ class Group:
     @property
     def static(self) -> bool:
         """Whether its defense faced static attacks only, or has no verdict on others."""
-        adaptive = [row for row in self.rows if row.knows == "adaptive"]
-        alone = len(adaptive) < len(self.rows) and not any(row.scored for row in adaptive)
-        return bool(self.defense) and not self.benign and alone
+        if not self.defense or self.benign:
+            return False
+        return static_alone((row.knows, bool(row.scored)) for row in self.rows)
 
     def own_notes(self, row: CellResult) -> list[str]:
         """The notes of a row, less those of all rows."""

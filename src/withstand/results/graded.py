@@ -11,6 +11,7 @@ from withstand.core import Json
 from withstand.core.outcomes import HITS, SCORED
 from withstand.results.by_hand import check_rates
 from withstand.results.names import shown_names
+from withstand.runner.adaptive import static_alone
 from withstand.stats.clusters import Groups
 from withstand.stats.group_sequential import Watch
 from withstand.store.store import RunRow, Store
@@ -165,10 +166,7 @@ def by_target(cells: Iterable[Graded]) -> list[list[Graded]]:
 def static_only(cells: Iterable[Graded]) -> bool:
     """Whether a defended target met attacks that do not know the defense, and has no verdict on one that does."""
     harmful = [cell for cell in cells if not cell.benign and cell.defense != "none"]
-    adaptive = [cell for cell in harmful if cell.knows == "adaptive"]
-    return len(adaptive) < len(harmful) and not any(
-        seen.scored for cell in adaptive for seen in cell.behaviors.values()
-    )
+    return static_alone((cell.knows, any(seen.scored for seen in cell.behaviors.values())) for cell in harmful)
 
 
 def several_ways(cell: Graded) -> bool:

@@ -14,6 +14,7 @@ from withstand.results.cells import CellResult, Interval
 from withstand.results.counts import BehaviorCounts, read_counts
 from withstand.results.summary import summarize
 from withstand.results.worst_case import WorstCase
+from withstand.runner.adaptive import static_alone
 from withstand.stats.rates import share_interval
 from withstand.stats.winners import level_of_each
 from withstand.store.store import RunRow, Store
@@ -152,7 +153,7 @@ def confirmed(
 def _of_defense(cells: Sequence[CellResult], statistic: Confirmed) -> Iterator[str]:
     """What of a defended target's figure flatters the defense."""
     defense = cells[0].printed("defense")
-    if cells[0].behind and all(cell.knows != "adaptive" for cell in cells):
+    if cells[0].behind and static_alone((cell.knows, True) for cell in cells):
         yield f"static only: no attack here knows {defense}, so that the rate flatters it"
     elif statistic == "mean" and any(cell.knows and cell.cases > cell.behaviors * cell.samples for cell in cells):
         yield f"the mean over words made for {defense} lies below what any of them broke: --statistic any_attack"

@@ -1,7 +1,7 @@
 """Does an attack know the defense before its target? The adaptive attack is the measure of a defense; a static one
 flatters it (Tramer et al. 2020, arXiv:2002.08347; Nasr et al. 2025, arXiv:2510.09023)."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -25,6 +25,14 @@ def knowledge(attack: Any, defense: Defense | None) -> Knowledge:
     if isinstance(attack, TransferredCases) or _elsewhere(attack):
         return "static"
     return "adaptive" if by_design(attack, defense) or by_asking(attack) else "static"
+
+
+def static_alone(met: Iterable[tuple[str, bool]]) -> bool:
+    """Whether a defended target met attacks that do not know its defense, and has no verdict on one that does: its rate
+    then flatters the defense. met: of each of its harmful cells, the `Knowledge`, and whether it has a verdict; what a
+    run of 0.1 does not say is static."""
+    kinds = set(met)
+    return any(knows != "adaptive" for knows, _ in kinds) and ("adaptive", True) not in kinds
 
 
 def by_asking(attack: Any) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from withstand.core import Json
 from withstand.core.text import count, percent
 from withstand.registry import find, sets
-from withstand.runner.adaptive import knowledge
+from withstand.runner.adaptive import knowledge, static_alone
 from withstand.runner.attack_sets import attacks_of, plain
 from withstand.runner.plan import Plan
 from withstand.runner.spec import RunSpec
@@ -110,7 +110,7 @@ def _static_only(plan: Plan) -> Iterator[str]:
         if kind := "" if cell.benign else knowledge(cell.attack, cell.target.defense):
             knows.setdefault((cell.labels["target"], cell.labels["defense"]), set()).add(kind)
     for (target, defense), kinds in knows.items():
-        if "adaptive" not in kinds:
+        if static_alone((kind, True) for kind in kinds):
             yield (
                 f"the gate cannot pass {target} behind {defense}: no attack of the run knows the defense. Add one that "
                 "searches against it, or allow_static"
