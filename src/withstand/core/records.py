@@ -231,6 +231,11 @@ class Verdict:
     why: str = ""
     vote: str = ""
 
+    @property
+    def strength(self) -> float:
+        """Its score; where it has none, 1 for a success and 0 else."""
+        return float(self.outcome == "success") if self.score is None else self.score
+
 
 def user_turns(chat: Chat) -> list[int]:
     """The places of the user's turns, in order."""

@@ -182,8 +182,8 @@ class EraseAndCheck:
     def _reading(self, judge: Judge, verdict: Verdict) -> Reading:
         if verdict.outcome == "unscored":
             return Reading(failed=verdict.why or "the judge gave no reason")
-        if self.threshold is not None and verdict.score is None:
-            verdict = replace(verdict, score=float(verdict.outcome == "success"))
+        if self.threshold is not None:
+            verdict = replace(verdict, score=verdict.strength)
         suspicion, harmful = decided(judge, verdict, self.threshold)
         return Reading(harmful, suspicion)
 

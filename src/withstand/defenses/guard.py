@@ -226,11 +226,10 @@ class Guard:
                 continue
             [verdict] = verdicts
             if bounds is not None:
-                score = float(verdict.outcome == "success") if verdict.score is None else verdict.score
-                if bounds[0] <= score < bounds[1]:
+                if bounds[0] <= verdict.strength < bounds[1]:
                     why = ""
                     continue
-                return GuardCheck(by, stage, score / bounds[1], score >= bounds[1])
+                return GuardCheck(by, stage, verdict.strength / bounds[1], verdict.strength >= bounds[1])
             if self.threshold is not None and verdict.score is None:
                 why = "it gives no score, which a threshold needs: leave the threshold out"
                 continue

@@ -77,9 +77,7 @@ def graded(
 
 def score_of(verdict: Verdict) -> float:
     """In [0, 1]; of a judge that gives no score 1 for success, else 0. `UNSCORED` where it could not say."""
-    if verdict.outcome == "unscored":
-        return UNSCORED
-    return float(verdict.outcome == "success") if verdict.score is None else verdict.score
+    return UNSCORED if verdict.outcome == "unscored" else verdict.strength
 
 
 def succeeded(results: Sequence[Tried]) -> bool:

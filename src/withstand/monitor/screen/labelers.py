@@ -53,9 +53,7 @@ class Labeler:
 
 def score_of(verdict: Verdict) -> float | None:
     """A verdict as a score in [0, 1]: the judge's own, else 1 for a success and 0 for another; None if unscored."""
-    if verdict.outcome not in ("success", "failure", "refused"):
-        return None
-    return float(verdict.outcome == "success") if verdict.score is None else verdict.score
+    return verdict.strength if verdict.outcome in ("success", "failure", "refused") else None
 
 
 def labelers_of(screeners: Sequence[Screener], policy: Policy, file: str = "monitor.toml") -> tuple[Labeler, ...]:
