@@ -62,6 +62,11 @@ class Engine:
         return max(1, min(self.asked, int(self._limit() / (4 * (3 * vocabulary + 32 * hidden)))))
 
     @property
+    def vocabulary(self) -> int:
+        """Tokens that the embedding layer knows."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
+
+    @property
     def device(self) -> torch.device:
         device: torch.device = self.model.device
         return device

@@ -67,8 +67,7 @@ class Search:
 
     @property
     def allowed(self) -> Any:
-        size = self.objective.engine.model.get_input_embeddings().weight.shape[0]
-        return allowed(self.tokenizer, size, self.attack.ascii_only)
+        return allowed(self.tokenizer, self.objective.engine.vocabulary, self.attack.ascii_only)
 
     @property
     def done(self) -> bool:

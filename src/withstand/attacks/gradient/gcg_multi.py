@@ -111,7 +111,7 @@ class GCGMulti:
         first = list(starts[0][0][1])
         new = {"step": 0, "slot": first, "active": 1, "added": 0, "best": first, "loss": HIGH}
         state = dict(part["state"] or new)
-        size = min(len(objective.engine.embeddings()) for objective in objectives)
+        size = min(objective.engine.vocabulary for objective in objectives)
         free = allowed(tokenizer, size, self.ascii_only)
         if part.get("asked"):  # a guard may block what was the best
             state["loss"] = float(whole(objectives[0], prompts[0][: state["active"]], state["best"]).mean())
