@@ -106,12 +106,16 @@ class GuardCheck:
     failed: str = ""
 
     @property
+    def read(self) -> str:
+        """What it read: the prompt, or the answer."""
+        return "prompt" if self.stage == "before" else "answer"
+
+    @property
     def in_words(self) -> str:
         """What it did, without its reason, which may quote a text."""
         over = "" if self.suspicion is None else f" at {self.suspicion:.2f} of its limit"
         could = ", since it could not say" if self.failed else ""
-        what = {"before": "prompt", "after": "answer"}[self.stage]
-        return f"{self.by} {'blocked' if self.blocked else 'passed'} the {what}{over}{could}"
+        return f"{self.by} {'blocked' if self.blocked else 'passed'} the {self.read}{over}{could}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +162,7 @@ class Completion:
         Of a conversation, those of any of its turns.
         """
         failed = [check for check in self.checks if check.failed and check.blocked]
-        what = {"before": "prompt", "after": "answer"}
-        return "; ".join(f"{check.by} failed and blocked the {what[check.stage]}: {check.failed}" for check in failed)
+        return "; ".join(f"{check.by} failed and blocked the {check.read}: {check.failed}" for check in failed)
 
 
 def known_sum(*counts: float | None) -> float | None:

@@ -36,6 +36,12 @@ def check_fails(fails: str) -> None:
         )
 
 
+def check_threshold(threshold: float, of: str) -> None:
+    """Raise `SpecError` for one from which on everything, or nothing, is blocked. of: what is held against it."""
+    if not 0 < threshold <= 1:
+        raise SpecError(f"threshold is {threshold}", hint=f"it is of {of}: above 0, at most 1")
+
+
 def tried(flow: Flow[T], fails: Fails) -> Flow[T | Failed]:
     """What a guard's flow gives; where one of its asks fails, the error, or with `fails` open or closed a `Failed`.
 
@@ -96,10 +102,10 @@ def in_searches(fails: Fails) -> Fails:
 
 def could_not_say(by: str, stage: Literal["before", "after"], why: str, fails: Fails) -> GuardCheck:
     """The check of a guard that could not say. Raises `AskError` where it `fails` with an error."""
+    check = GuardCheck(by, stage, blocked=fails == "closed", failed=why)
     if fails == "error":
-        what = {"before": "prompt", "after": "answer"}[stage]
         raise AskError(
-            f"{by} could not say whether to block the {what}: {why}",
+            f"{by} could not say whether to block the {check.read}: {why}",
             hint='set its field fails to "open" or "closed" to have such answers passed or blocked, and counted',
         )
-    return GuardCheck(by, stage, blocked=fails == "closed", failed=why)
+    return check

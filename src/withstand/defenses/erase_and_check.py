@@ -35,6 +35,7 @@ from withstand.defenses._blocked import (
     Fails,
     as_suspicion,
     check_fails,
+    check_threshold,
     could_not_say,
     decided,
     decides_here,
@@ -109,8 +110,8 @@ class EraseAndCheck:
                 f"max_erase={self.max_erase} takes {self.max_erase + 1} checks of a prompt, and limit is {self.limit}",
                 hint="lower max_erase, or raise limit",
             )
-        if self.threshold is not None and not 0 < self.threshold <= 1:
-            raise SpecError(f"threshold is {self.threshold}", hint="it is of a score: above 0, at most 1")
+        if self.threshold is not None:
+            check_threshold(self.threshold, "a score")
         if self.judge is not None:
             if self.model is not None or self.prompt:
                 raise SpecError("both a judge and a model to ask are named", hint="leave one of them out")

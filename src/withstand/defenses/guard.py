@@ -34,6 +34,7 @@ from withstand.defenses._blocked import (
     Fails,
     as_suspicion,
     check_fails,
+    check_threshold,
     could_not_say,
     decided,
     decides_here,
@@ -107,8 +108,8 @@ class Guard:
             raise SpecError(f"reads is {self.reads!r}", hint='it must be "prompt", "answer" or "both"')
         if not self.judges:
             raise SpecError("a guard needs a judge", hint="for example guard:securevector")
-        if self.threshold is not None and not 0 < self.threshold <= 1:
-            raise SpecError(f"threshold is {self.threshold}", hint="it is of the judge's score: above 0, at most 1")
+        if self.threshold is not None:
+            check_threshold(self.threshold, "the judge's score")
         for judge in self.judges:
             self._check_judge(judge)
         self._check_bounds()

@@ -11,7 +11,7 @@ from withstand.core.guarding import written_text
 from withstand.core.prompts import OWN
 from withstand.core.records import nothing_to_judge, whole_answer
 from withstand.defenses._asked import PROMPT, Reading, asked
-from withstand.defenses._blocked import Fails, as_suspicion, check_fails, in_searches
+from withstand.defenses._blocked import Fails, as_suspicion, check_fails, check_threshold, in_searches
 from withstand.defenses._sums import given
 
 NAME = "self_check"
@@ -69,8 +69,7 @@ class SelfCheck:
         at_least(1, self, "max_tokens")
         if self.reads not in STAGES:
             raise SpecError(f"reads is {self.reads!r}", hint='it must be "answer", "prompt" or "both"')
-        if not 0 < self.threshold <= 1:
-            raise SpecError(f"threshold is {self.threshold}", hint="it is of a probability: above 0, at most 1")
+        check_threshold(self.threshold, "a probability")
         PROMPT.texts(self.prompt)
 
     @property
