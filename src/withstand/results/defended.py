@@ -7,7 +7,7 @@ sends several cases where the static one has one, and a mean over them would fla
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from withstand.core.text import count, rate, series
 from withstand.results.by_hand import is_by_hand
@@ -180,15 +180,10 @@ def _without(attack: str, tried: Sequence[Graded], cells: Iterable[Graded]) -> G
 
 def _alike(bare: Graded, cell: Graded) -> bool:
     """Whether a cell is another with a defense: of the same model, which had no smaller budget to search with."""
-    same = ("suite", "target", "state", "judge_key", "suite_version", "checksum", "sampling", "until_success")
-    if any(getattr(bare, name) != getattr(cell, name) for name in same) or _model(bare) != _model(cell):
+    if not bare.shares(cell, "until_success"):
         return False
     caps = () if bare_label(cell.attack) != cell.attack else cell.budget.items()
     return all(cap is None or (bare.budget.get(name) or math.inf) <= cap for name, cap in caps)
-
-
-def _model(cell: Graded) -> Any:
-    return cell.identity.get("identity") if isinstance(cell.identity, Mapping) else cell.identity
 
 
 def _from_bare(cells: Sequence[Graded]) -> Sequence[Graded]:

@@ -108,8 +108,14 @@ class Graded:
     @property
     def state(self) -> list[Any]:
         """What tells its target from one of the same name in another state: other weights, or another template."""
-        facts = self.identity if isinstance(self.identity, dict) else {}
+        facts = self.identity if isinstance(self.identity, dict) else {"identity": self.identity}
         return [facts.get(name) for name in ("use", "identity", "template")]
+
+    def shares(self, cell: "Graded", *more: str) -> bool:
+        """Whether another cell was asked and judged alike on the same target: all but its defense and its attack, which
+        `more` may name."""
+        same = ("suite", "suite_version", "checksum", "target", "state", "judge_key", "sampling", *more)
+        return all(getattr(self, name) == getattr(cell, name) for name in same)
 
     @property
     def measures(self) -> str:

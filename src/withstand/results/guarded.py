@@ -141,8 +141,7 @@ def _rank(cell: Graded) -> tuple[int, bool]:
 
 def _twins(cell: Graded, bare: Graded) -> bool:
     """Whether the second is the first without its defense."""
-    same = ("suite", "target", "state", "attack", "judge_key", "measures", "suite_version", "checksum", "sampling")
-    return bare.defense == "none" and all(getattr(cell, name) == getattr(bare, name) for name in same)
+    return bare.defense == "none" and bare.shares(cell, "attack", "measures")
 
 
 def answers_of(store: Store, run: RunRow, index: int) -> Answers:
