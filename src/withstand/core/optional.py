@@ -10,6 +10,11 @@ def _nothing() -> None:
     """What `release()` does for a model that holds nothing, and `check()` for a component that cannot fail."""
 
 
+def _none_by_behavior() -> dict[str, tuple[str, ...]]:
+    """What `targets()` and `completions()` say of a suite that has none."""
+    return {}
+
+
 def _reads_answers_alone(_behavior: Behavior) -> bool:
     """What `reads_all(behavior)` says of a judge that is shown no empty and no blocked answer."""
     return False
@@ -36,6 +41,8 @@ OPTIONAL: Mapping[str, Any] = {
     "source": "",
     "near": "",
     "taxonomy": (),
+    "targets": _none_by_behavior,
+    "completions": _none_by_behavior,
     "informed": False,
     "adapts": True,
     "wrap": None,
@@ -60,8 +67,9 @@ ask for the same as the behavior, so that a run sends those of the benign half t
 sent to, `release()`, called when no later stage asks it, and `footprint()`, the JSON of `withstand.runner.memory`; None
 where it takes no memory of this machine. Of a suite: `notes`, what a reader must know of the user's copy; `source`,
 where to get one; `near`, the path at which a twin of the same source lies; `taxonomy`, its categories' hazards and
-OWASP ids. Of any component `check()`, which raises `SpecError` where it cannot work at all, before a run asks anything.
-Of a defense `needs`, what the target must give; for attacks that know it, see `Defense`. Of an attack,
+OWASP ids; `targets()`, by behavior the target strings that a hardening draws from, and `completions()`, whole answers
+that it trains away from. Of any component `check()`, which raises `SpecError` where it cannot work at all, before a run
+asks anything. Of a defense `needs`, what the target must give; for attacks that know it, see `Defense`. Of an attack,
 `informed`: whether it is told the `bypasses` of the defense before its target, so that its final test cases are also
 sent in their words; `adapts`: whether it goes on by what the target answers, where it asks it."""
 
