@@ -4,17 +4,17 @@ Times are those of this machine: loading the base, a few of its answers, losses 
 their full length and attacks at their upper bounds. What is left out: judges, and what the data is read for.
 """
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from withstand.audits import cost
 from withstand.audits.finetune import arms, attacked
 from withstand.audits.finetune.exam import Exam
 from withstand.audits.finetune.settings import Settings
 from withstand.audits.finetune.shipped import has_weights
-from withstand.core import Chat, Json, Sampling, bounded, dumps, from_json, user
+from withstand.core import Json, bounded, dumps, from_json, user
 from withstand.core.stage import Row
 from withstand.core.text import count
 from withstand.engine import likelihood
@@ -25,14 +25,6 @@ from withstand.runner import begin, chain, estimate
 from withstand.runner.spec import run_spec
 
 FILE = "forecast.json"
-TIMED = 16
-"""Prompts, and most tokens of an answer, that are timed."""
-BACKWARD = 3
-"""A step of training takes as long as so many forward passes."""
-A_UNIT = 34
-"""Bytes that a training keeps of a token, a layer and a unit of width, in 16 bits: about, of transformers."""
-PROCESS = 800 * 2**20
-"""Bytes of a process with the libraries, and no model, on a CPU."""
 READINGS = 100
 """Readings of texts besides margins, about: for coherence, losses and depth."""
 PLACES = 4
@@ -69,16 +61,16 @@ def forecast(
     work = work_of(exam, base, tuned, stage, settings, systems, sweeps)
     if not has_weights(base):
         return Forecast(work, None, None, None)
-    prompts = [user(behavior.text) for behavior in find.build("suite", dict(exam.suite)).load()[:TIMED]]
+    prompts = [user(behavior.text) for behavior in find.build("suite", dict(exam.suite)).load()[: cost.TIMED]]
     seconds = sum(
         (
-            work.loads * _timed(lambda: (base.release(), base.load())),
-            work.tokens * _timed_answers(base, prompts),
-            (work.margins + READINGS) * _timed(lambda: likelihood.margins(base, prompts[:1], REFUSAL)),
-            work.trainings * work.steps * _timed_step(base, rows, stage) if stage else 0.0,
+            work.loads * cost.timed(lambda: (base.release(), base.load())),
+            work.tokens * cost.token_seconds(base, prompts),
+            (work.margins + READINGS) * cost.timed(lambda: likelihood.margins(base, prompts[:1], REFUSAL)),
+            work.trainings * work.steps * cost.step_seconds(base, rows, stage) if stage else 0.0,
         )
     )
-    return Forecast(work, seconds, memory(base, rows, stage), disk(base, stage, work.trainings))
+    return Forecast(work, seconds, cost.memory(base, rows, stage), disk(base, stage, work.trainings))
 
 
 REFUSAL = ("I'm sorry, but I can't help with that.", "I cannot help with that request.")
@@ -130,54 +122,9 @@ def _asks(
         yield 1 + ships, attacked.PANEL, "direct", exam.limit
 
 
-def memory(base: Any, rows: list[Row], stage: Any) -> int:
-    """Bytes at most: base and tuned model are asked together; a training has the base alone."""
-    model = base.load().model
-    parameters, config = int(model.num_parameters()), model.config.get_text_config()
-    asks: int = 2 * parameters * model.dtype.itemsize
-    if not stage:
-        return asks + PROCESS
-    a_row = max(len(likelihood.ids_of(base.load(), " ".join(turn.text for turn in row.chat))) for row in rows[:200])
-    batch = stage.batch * a_row
-    kept = batch * config.num_hidden_layers * config.hidden_size * A_UNIT * model.dtype.itemsize // 2
-    logits = 3 * 4 * batch * config.vocab_size
-    weights = parameters * (16 if stage.method == "full" else model.dtype.itemsize)
-    return int(max(asks, weights + kept + logits)) + PROCESS
-
-
 def disk(base: Any, stage: Any, trainings: int) -> int:
     """Bytes at most: what each training leaves, and a merged copy of a base that is an adapter, while one trains."""
-    if not stage:
-        return 0
-    model = base.load().model
-    config, parameters = model.config.get_text_config(), model.num_parameters()
-    adapter = 2 * config.num_hidden_layers * getattr(stage, "rank", 0) * 24 * config.hidden_size
-    merged = 4 * parameters if base.adapter else 0
-    return int(trainings * (4 * parameters if stage.method == "full" else adapter) + merged)
-
-
-def _timed_answers(base: Any, prompts: list[Chat]) -> float:
-    """Seconds a token of an answer: what more tokens take, in a batch."""
-    times = [
-        _timed(lambda most=most: base.generate(prompts, Sampling(max_tokens=most), [0] * len(prompts)))  # type: ignore[misc]
-        for most in (1, TIMED)
-    ]
-    return max(times[1] - times[0], 1e-6) / ((TIMED - 1) * len(prompts))
-
-
-def _timed_step(base: Any, rows: list[Row], stage: Any) -> float:
-    """Seconds of a step of training."""
-    few = [row.chat for row in rows[:TIMED]]
-    seconds = _timed(lambda: likelihood.answer_nats(base, [c[:-1] for c in few], [c[-1].text for c in few]))
-    return BACKWARD * seconds / len(few) * float(stage.batch)
-
-
-def _timed(call: Callable[[], object]) -> float:
-    """Seconds of a call, the second time."""
-    call()
-    start = time.monotonic()
-    call()
-    return time.monotonic() - start
+    return trainings * cost.result_bytes(base, stage) + cost.merged_bytes(base) if stage else 0
 
 
 def lines(cast: Forecast) -> list[str]:
@@ -189,11 +136,7 @@ def lines(cast: Forecast) -> list[str]:
     ]
     if cast.seconds is None or cast.memory is None or cast.disk is None:
         return [*texts, "time, memory and disk are not known: the base has no weights here"]
-    return [*texts, f"about {_size(cast.seconds, cast.memory, cast.disk)}"]
-
-
-def _size(seconds: float, memory: int, disk: int) -> str:
-    return f"{seconds:,.0f} s, {memory / 2**30:.1f} GiB of memory, {disk / 2**30:.2f} GiB of disk"
+    return [*texts, f"about {cost.written(cast.seconds, cast.memory, cast.disk)}"]
 
 
 def save(cast: Forecast, folder: Path) -> None:
@@ -214,5 +157,9 @@ def compared(cast: Forecast, seconds: float, report: Json, folder: Path) -> str:
     """What the audit took beside its forecast. Memory is that of trainings, which alone is measured."""
     peak = max((arm["cost"]["peak_bytes"] for arm in report["arms"]), default=0)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    beside = "" if cast.seconds is None else f"; --dry-run said {_size(cast.seconds, cast.memory or 0, cast.disk or 0)}"
-    return f"took {_size(seconds, peak, size)}{beside}"
+    beside = (
+        ""
+        if cast.seconds is None
+        else f"; --dry-run said {cost.written(cast.seconds, cast.memory or 0, cast.disk or 0)}"
+    )
+    return f"took {cost.written(seconds, peak, size)}{beside}"
