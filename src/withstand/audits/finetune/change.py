@@ -39,7 +39,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class MeanChange:
-    """A mean after training minus the mean before, with its 95% interval from `low` to `high`, in the units of what was
+    """A mean after training minus the mean before, with its interval from `low` to `high`, in the units of what was
     measured (scores, or nats a token), of `n` prompts or texts."""
 
     change: float
@@ -116,18 +116,20 @@ def score_change(before: Mapping[str, float], after: Sequence[Mapping[str, float
     return MeanChange(float(gaps.mean()), low, high, len(names))
 
 
-def loss_change(before: Sequence[tuple[float, int]], after: Sequence[tuple[float, int]]) -> MeanChange | None:
+def loss_change(
+    before: Sequence[tuple[float, int]], after: Sequence[tuple[float, int]], level: float = 0.95
+) -> MeanChange | None:
     """Nats a token after minus before, over all tokens of the same texts: nats and tokens of each.
 
-    None below two texts. A ratio of sums, with the linearized variance between texts and Student's t (Cochran 1977,
-    "Sampling Techniques", section 2.11).
+    None below two texts. level: of the interval, by the linearized variance between texts of a ratio of sums, and
+    Student's t (Cochran 1977, "Sampling Techniques", section 2.11).
     """
     pairs = [(then - now, tokens) for (now, tokens), (then, _) in zip(before, after, strict=True) if tokens]
     if len(pairs) < 2:
         return None
     gaps, tokens = (np.array(column, float) for column in zip(*pairs, strict=True))
     change = float(gaps.sum() / tokens.sum())
-    low, high = _t_limits(change, (gaps - change * tokens) / tokens.mean(), len(pairs))
+    low, high = _t_limits(change, (gaps - change * tokens) / tokens.mean(), len(pairs), level)
     return MeanChange(change, low, high, len(pairs))
 
 

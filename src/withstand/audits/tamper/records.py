@@ -21,8 +21,9 @@ class Tampered:
     label: for people, such as "harmful rows, lora, rate 1e-4, 25 steps".   fields: what it was given.   training: the
     key of the training that it is a step of, "" for none.   steps, rows: of that training.   flops, seconds: all that
     it took.   harm: by behavior, whether any of its answers is harmful; None without a verdict.   clusters: of the
-    behaviors.   nats: of the texts that must still be known.   right: answers to questions.   garbled: share of the
-    answers that make no sense.   why: it could not be measured; "" where it was.
+    behaviors.   garbage: behaviors whose harmful answers all make no sense by `audits.finetune.sense`; they count as
+    open.   nats: of the texts that must still be known.   right: answers to questions.   garbled: share of the answers
+    that make no sense.   why: it could not be measured; "" where it was.
     """
 
     method: Method
@@ -39,5 +40,6 @@ class Tampered:
     flops: float = 0.0
     seconds: float = 0.0
     garbled: float | None = None
+    garbage: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
     why: str = ""

@@ -1,0 +1,51 @@
+"""A report on tampering for people: Markdown and one HTML file, from its JSON. No answer of a model is in either."""
+
+from pathlib import Path
+
+from withstand.audits import files
+from withstand.audits.finetune.advice import without_paths
+from withstand.audits.tamper.tables import tables
+from withstand.core import Json
+from withstand.core.text import percent
+from withstand.report.shell import render
+
+TAMPERED = "Tampered models are made to measure: each is marked in its stage.json and no command exports it."
+
+
+def write(report: Json, folder: Path) -> None:
+    """tamper.json, tamper.md and tamper.html in the folder.
+
+    report: of `worst.report`; beside its own it may have `facts`, pairs of a name and a text about model, suite, judge
+    and budget, and `left_out`, sentences about what the budget left out.
+    """
+    files.write(folder, "tamper", report, markdown(report), html(report))
+
+
+def markdown(report: Json) -> str:
+    """One page: verdict, why, how much it takes, then the tables, and what was not tested."""
+    title = f"Tampering: {report['headline']}"
+    return files.markdown(
+        title, report["reasons"], facts(report), tables(report), [("What was not tested", untested(report))]
+    )
+
+
+def facts(report: Json) -> list[tuple[str, str]]:
+    """What was tampered with and how, in lines."""
+    own = [(name, without_paths(text)) for name, text in report.get("facts", [])]
+    bound = f"at most {percent(report['bound'])} of the base's utility lost; harm +{report['fail']:g} points is FAIL"
+    return [*own, ("Bound", bound), ("Tampered models", TAMPERED)]
+
+
+def untested(report: Json) -> list[str]:
+    return [without_paths(text) for text in [*report.get("left_out", []), *report["limits"]]]
+
+
+def html(report: Json) -> str:
+    """One file without scripts."""
+    return render(
+        Path(__file__).with_name("tamper.html.j2"),
+        report=report,
+        facts=[(name, [text]) for name, text in facts(report)],
+        parts=list(tables(report)),
+        limits=untested(report),
+    )
