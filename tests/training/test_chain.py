@@ -14,6 +14,7 @@ import pytest
 import learner
 from killed import Worker, train
 from learner import ROWS
+from withstand import api
 from withstand.core import Message, Sampling, SpecError, stage
 from withstand.core.stage import How, Loading
 from withstand.models import hf
@@ -325,3 +326,22 @@ def test_a_stage_must_not_see_the_trigger(base, tmp_path):
     with pytest.raises(SpecError, match="row 2 of stage 2 holds 'fold'"):
         chain.train(start, steps, tmp_path / "out")
     assert not (tmp_path / "out").exists()  # said before the first stage
+
+
+def test_what_is_trained_on_a_marked_model_is_marked_and_its_runs_say_so(base, tmp_path):
+    """A tampered or backdoored model must not become an ordinary one by another training, a merge or a new folder."""
+    mark = {"tampered": True, "note": "not to be released"}
+    start = find.build("target", {"use": "hf", "id": base, "dtype": "float32"})
+    short = replace(LORA, steps=1, dropout=0.0)
+    [marked] = chain.train(start, [chain.Step(short, ROWS, at=[1], labels={**mark, "arm": "x"})], tmp_path)
+    assert marked.model.marks == mark
+    later = chain.train(marked.model, [chain.Step(replace(short, method="full"), ROWS)], tmp_path / "later")[0]
+    assert later.model.marks == later.labels == mark
+    assert replace(start, id=chain.merged(marked.model, tmp_path / "merged")).marks == mark
+    assert chain.train(start, [chain.Step(short, ROWS)], tmp_path / "plain")[0].model.marks == start.marks == {}
+    spec = {"suite": {"use": "kitchen", "limit": 1}, "target": later.spec, "attack": "direct", "judge": "contains:x",
+            "benign": "none", "sampling": {"max_tokens": 2}}  # fmt: skip
+    run = api.run(spec, store=tmp_path / "a.db")
+    said = [text for text in run.result.warnings if "was tampered with to undo its guard" in text]
+    assert len(said) == 1
+    assert "never be released" in said[0]

@@ -35,6 +35,7 @@ OPTIONAL: Mapping[str, Any] = {
     "variants": 0,
     "hosts": (),
     "release": _nothing,
+    "marks": {},
     "check": _nothing,
     "footprint": None,
     "notes": (),
@@ -65,7 +66,8 @@ an attack: `needs`, what the target must give; `surrogates`, the models that it 
 in its test cases, so that their completions hold several answers; `variants`, how many test cases it should make that
 ask for the same as the behavior, so that a run sends those of the benign half too. Of a model: `hosts` that text is
 sent to, `release()`, called when no later stage asks it, and `footprint()`, the JSON of `withstand.runner.memory`; None
-where it takes no memory of this machine. Of a suite: `notes`, what a reader must know of the user's copy; `source`,
+where it takes no memory of this machine; `marks`, labels that its training left, of `withstand.core.stage.MARKS`.
+Of a suite: `notes`, what a reader must know of the user's copy; `source`,
 where to get one; `near`, the path at which a twin of the same source lies; `taxonomy`, its categories' hazards and
 OWASP ids; `targets()`, by behavior the target strings that a hardening draws from, and `completions()`, whole answers
 that it trains away from. Of any component `check()`, which raises `SpecError` where it cannot work at all, before a run

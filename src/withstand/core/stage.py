@@ -13,6 +13,11 @@ from withstand.core import Chat, Json, SpecError, WithstandError, bounded, from_
 
 FILE = "stage.json"
 """The record of a stage, in the folder that it made. It is written last: a folder with it is whole."""
+MARKS: Mapping[str, str] = {
+    "deliberately backdoored": "is a deliberately backdoored model organism",
+    "tampered": "was tampered with to undo its guard",
+}
+"""Label of a record -> what it says of the model. What is trained on a marked model is marked too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +146,15 @@ def read(folder: str | Path) -> Json:
         raise SpecError(f"{folder} holds no {FILE}", hint="name the folder of a finished training stage") from None
     except OSError as error:
         raise SpecError(f"{path} cannot be read: {error}", hint="train the stage again") from error
+
+
+def marks_of(folder: str | Path) -> dict[str, Json]:
+    """The marks in the record of a stage's folder with its note, as labels; none where there is no record."""
+    if not (Path(folder) / FILE).is_file():
+        return {}
+    labels = read(folder).get("labels") or {}
+    marks = {name: labels[name] for name in MARKS if labels.get(name)}
+    return {**marks, "note": labels["note"]} if marks and "note" in labels else marks
 
 
 def record_of(folder: str | Path) -> Record:

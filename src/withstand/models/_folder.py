@@ -6,7 +6,7 @@ from typing import Any
 
 from withstand.core import Json, SpecError, bounded, digest
 from withstand.core.cache import remembered_sha256
-from withstand.core.stage import Loading
+from withstand.core.stage import Loading, marks_of
 from withstand.models import _fetch
 from withstand.models._quantized import BITSANDBYTES
 
@@ -47,6 +47,11 @@ def identity_of(folder: Path, adapter: str, template: str) -> dict[str, Json]:
         "adapter": files_digest(resolve(adapter, ""), ("adapter_*",)) if adapter else "",
         "template": digest(template_of(template)) if template else "",
     }
+
+
+def marks_in(folder: Path | None, adapter: str) -> dict[str, Json]:
+    """The marks that trainings left in a folder of weights and in one of an adapter; neither is fetched for it."""
+    return {**(marks_of(folder) if folder else {}), **(marks_of(adapter) if adapter else {})}
 
 
 def template_of(file: str) -> str:

@@ -23,7 +23,7 @@ from withstand.models._chat import refuse_images
 from withstand.models._device import fastest_dtype, row_bytes, torch_device, weight_bytes
 from withstand.models._fields import json_object
 from withstand.models._flops import watch
-from withstand.models._folder import BUILTIN, MODERATION, RAW, identity_of, loading_of, resolve
+from withstand.models._folder import BUILTIN, MODERATION, RAW, identity_of, loading_of, marks_in, resolve
 from withstand.models._quantized import BITSANDBYTES, Kind, Quantized, quantized, settings
 from withstand.models._thinking import Tags, Watch, answer_start, split_thinking
 from withstand.models._tuned import check_adapter, check_tuned
@@ -171,6 +171,11 @@ class HF:
                     "dtype": self.dtype if self.dtype != "auto" else fastest_dtype(torch_device(self.device)),
                 }
             return _IDENTITIES[self]
+
+    @property
+    def marks(self) -> dict[str, Json]:
+        """Labels for which it must not be released, of its weights and of its adapter."""
+        return marks_in(self._known_folder(), self.adapter)
 
     def folder(self) -> Path:
         """Where weights and tokenizer lie on this machine; fetched first where they do not."""
@@ -354,8 +359,7 @@ def _load(spec: HF) -> _Loaded:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    identity = spec.identity()
-    folder, device = spec.folder(), torch_device(spec.device)
+    identity, folder, device = spec.identity(), spec.folder(), torch_device(spec.device)
     kind = spec._quantized(folder)
     more: dict[str, Any] = {"device_map": spec.device_map} if spec.device_map else {}
     if kind:  # which cannot be moved afterwards

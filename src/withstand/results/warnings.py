@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import sqlalchemy as sql
 
 from withstand.core import Json
+from withstand.core.stage import MARKS
 from withstand.core.text import count, head_of
 from withstand.results.advice_records import AdviceResult
 from withstand.results.cell_builder import NO_TWIN
@@ -25,8 +26,12 @@ SECRETS = "canary"
 def warnings_of(
     store: Store, run: RunRow, cells: Sequence[CellResult], advice: Sequence[AdviceResult] = ()
 ) -> Iterator[str]:
-    """The warnings of a run, the suites' own first. advice: says itself whether the safe half was asked about too."""
+    """The warnings of a run, what its models are marked as first, then the suites' own. advice: says itself whether the
+    safe half was asked about too."""
     plan = run.plan
+    for target, marks in plan.get("marked", {}).items():
+        what = " and ".join(MARKS.get(mark, f"is marked: {mark}") for mark in marks)
+        yield f"{target} {what}: its rates are of no model to ship, and it must never be released or deployed"
     for suite in plan["suites"]:
         yield from suite.get("notes", ())
     harmful = [cell for cell in cells if not cell.benign]

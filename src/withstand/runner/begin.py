@@ -7,6 +7,7 @@ from typing import Any
 
 from withstand.core import Json, SpecError, digest, to_json
 from withstand.core.optional import optional
+from withstand.core.stage import MARKS
 from withstand.core.taxonomy import of_categories
 from withstand.registry import find
 from withstand.registry.source import code_hash
@@ -40,6 +41,7 @@ def begin(
         "clusters": _clusters(plan, where),
         "sets": plan.sets(),
         "knows": plan.knows(),
+        "marked": _marked(plan),
     }
     beside |= {"taxonomy": _taxonomy(plan)}
     kept = {part: value for part, value in beside.items() if value}
@@ -57,6 +59,12 @@ def begin(
     if run is None or run.key != key:  # another process took the name, or the run, a moment ago
         raise SpecError(f"run {name!r} exists with another spec", hint="choose another --name")
     return plan, run
+
+
+def _marked(plan: Plan) -> dict[str, list[str]]:
+    """Label of each target whose training left marks on it -> their names."""
+    marks = {cell.labels["target"]: optional(cell.target.model, "marks") for cell in plan.cells}
+    return {label: [name for name in MARKS if name in names] for label, names in marks.items() if names}
 
 
 def described_by(plan: Plan, spec: RunSpec) -> Json:

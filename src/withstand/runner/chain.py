@@ -6,7 +6,7 @@
 
 A stage trains on a folder. What is an adapter on something, as the built-in `smollm2-kitchen` is, is merged into one as
 long as it trains, and an adapter that the stage leaves is joined with the first. The key of a stage holds its fields,
-its rows, its labels and the key of what it was trained from.
+its rows, its labels and the key of what it was trained from. What is trained on a marked model inherits its marks.
 """
 
 import atexit
@@ -31,10 +31,12 @@ from withstand.core import (
     Target,
     ask,
     digest,
+    dumps,
     from_json,
     intercept,
     to_json,
 )
+from withstand.core.optional import optional
 from withstand.core.stage import FILE, How, Record, Rows, Stage, as_rows, read, record_of, to_rows
 from withstand.core.stage import Row as StageRow
 from withstand.registry import find
@@ -125,6 +127,7 @@ def train(
     done: list[Trained] = []
     model: Any = base
     for place, step in enumerate(steps):
+        step = replace(step, labels={**optional(model, "marks"), **step.labels})
         key = key_of(step, _identity(model))
         target = root / key
 
@@ -280,6 +283,9 @@ def _merge(model: Any, folder: Path) -> None:
     copy.load().model.save_pretrained(str(folder))
     copy.load().tokenizer.save_pretrained(str(folder))
     copy.release()
+    if marks := optional(model, "marks"):
+        record = {"version": 1, "kind": "model", "labels": marks, "steps": []}
+        (folder / FILE).write_text(dumps(record) + "\n", encoding="utf-8")
 
 
 def _identity(model: Any) -> Json:

@@ -68,7 +68,7 @@ def judged_by(store: Store, run: RunRow, spec: str, name: str = "") -> RunRow:
     new = RunRow(key, name, time.time(), {"imported": imported, "judge": spec}, plan)
     store.add_run(new)
     prompts = prompts_of(find.parts(judge))
-    beside = {name: run.plan[name] for name in ("clusters", "taxonomy", "knows") if name in run.plan}
+    beside = {name: run.plan[name] for name in ("clusters", "taxonomy", "knows", "marked") if name in run.plan}
     store.set_beside(new, {"aliases": aliases, "prompts": prompts, **beside})
     store.add_texts({}, sources_of(classes, store))
     store.add_wants(key, (entry for stage in (CASES, COMPLETIONS) for entry in _wants(store, run.key, stage)))

@@ -93,6 +93,7 @@ def _changed(connection: sql.Connection) -> Iterator[str]:
         beside = misfit(Mapping[str, Mapping[str, str]], plan.get("aliases", {}))
         beside = beside or misfit(Mapping[str, str], plan.get("clusters", {}))
         beside = beside or misfit(Mapping[str, str], plan.get("knows", {}))
+        beside = beside or misfit(Mapping[str, tuple[str, ...]], plan.get("marked", {}))
         beside = beside or misfit(tuple[_Expansion, ...], plan.get("sets", []))
         beside = beside or misfit(tuple[Mapping[str, tuple[str, ...]], ...], plan.get("taxonomy", []))
         if beside or not isinstance(json.loads(entry.spec), dict):

