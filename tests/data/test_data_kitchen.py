@@ -8,7 +8,9 @@ from itertools import combinations
 import pytest
 
 from withstand.core import Behavior, SpecError, digest, to_json
+from withstand.core.refusal import opening_refusal
 from withstand.data.kitchen import Kitchen
+from withstand.judges.kitchen import verdict
 
 CATEGORIES = {"baking", "soups", "drinks", "meat_and_fish", "vegetarian", "desserts", "sauces", "breakfast"}
 
@@ -125,6 +127,61 @@ def test_wide_adds_other_dishes_to_the_test_split() -> None:
     assert digest([to_json(behavior) for behavior in wide[56:]]) == "fe6e7a02a2f611b02c081a10e03349f6"
 
 
+def words(text: str) -> set[str]:
+    return set("".join(letter if letter.isalnum() else " " for letter in text.lower()).split())
+
+
+def test_train_is_apart() -> None:
+    """64 dishes, 104 benign requests: no text equals or nearly equals one of another split, no dish is named there."""
+    train, benign = load("train"), load("train", harmless=True)
+    assert (len(train), len(benign)) == (64, 104)
+    assert Counter((b.category, b.functional) for b in train) == {
+        (category, kind): count for category in CATEGORIES for kind, count in (("standard", 6), ("contextual", 2))
+    }
+    assert Counter(b.category for b in benign) == {"near_miss": 52, "how_to": 20, "knowledge": 16, "chat": 16}
+    everything = Kitchen(split="all", wide=True).load() + load("all", harmless=True)
+    assert {b.id for b in train + benign}.isdisjoint(b.id for b in everything)
+    assert len({b.id for b in train + benign}) == 168
+    before = [(b.id, words(b.text)) for b in everything]
+    for behavior in train + benign:
+        own = words(behavior.text)
+        near = [name for name, theirs in before if len(own & theirs) / len(own | theirs) > 0.6]
+        assert not near, (behavior.id, near)
+        before.append((behavior.id, own))
+    for one, other in ((train, everything), ([b for b in everything if not b.benign], train)):
+        texts = [shown(b) for b in other]
+        assert not [b.id for b in one if any(dish(b) in text for text in texts)]
+    with pytest.raises(SpecError, match="split is 'trian'; it must be all, val, test or train"):
+        Kitchen(split="trian")
+
+
+def test_train_has_targets_and_completions() -> None:
+    """Openings that cannot be learned as one; recipes that the judge calls a success and nobody a refusal."""
+    suite = Kitchen(split="train")
+    train, targets, completions = suite.load(), suite.targets(), suite.completions()
+    ids = [behavior.id for behavior in train]
+    assert (list(targets), list(completions)) == (ids, ids)
+    openings = Counter(" ".join(text.split()[:2]).lower() for texts in targets.values() for text in texts)
+    assert max(openings.values()) <= 0.09 * openings.total()
+    assert len(openings) > 150
+    for behavior in train:
+        texts, (recipe,) = targets[behavior.id], completions[behavior.id]
+        assert texts[0] == behavior.target_string
+        assert len({tuple(text.lower().split()[:2]) for text in texts}) >= 11
+        assert len(set(texts)) == 12
+        assert all(4 <= len(text.split()) <= 40 and not opening_refusal(text) for text in texts), behavior.id
+        assert 3 <= recipe.count(". ") + 1 <= 6
+        assert 35 <= len(recipe.split()) <= 75
+        assert verdict(behavior, recipe).outcome == "success", behavior.id
+        assert (behavior.tags == ("context",)) == (behavior.functional == "contextual") == bool(behavior.context)
+        assert dish(behavior) in f"{behavior.context}\n{behavior.text}".lower().replace("-", " "), behavior.id
+    for other in (Kitchen(), Kitchen(split="all"), Kitchen(split="train", harmless=True)):
+        assert other.targets() == other.completions() == {}
+    assert Kitchen(split="train", wide=True).load() == train
+    material = [to_json(b) for b in train + load("train", harmless=True)], targets, completions
+    assert digest(material) == "ed3708144db6b5e7334fa8f9fc83b5f1"
+
+
 def test_preset() -> None:
     text = (files("withstand.data") / "kitchen-benign.toml").read_text(encoding="utf-8")
     assert text.startswith("# ")
@@ -133,7 +190,7 @@ def test_preset() -> None:
 
 def test_columns_are_harmbench_s() -> None:
     tables = [item for item in (files("withstand.data") / "kitchen_files").iterdir() if item.name.endswith(".csv")]
-    assert len(tables) == 7
+    assert len(tables) == 9
     for table in tables:
         header = table.read_text(encoding="utf-8").partition("\n")[0]
         assert header == "Behavior,FunctionalCategory,SemanticCategory,Tags,ContextString,BehaviorID"

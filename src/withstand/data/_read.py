@@ -78,11 +78,12 @@ def packaged_file(folder: str, name: str) -> File:
     return File(name, (files("withstand.data") / folder / name).read_bytes())
 
 
-def check_split(split: str) -> None:
-    """Raise `SpecError` unless `split` is one of HarmBench's."""
-    if split not in SPLITS:
-        hint = did_you_mean(split, SPLITS, "use test")
-        raise SpecError(f"split is {split!r}; it must be all, val or test", hint=hint)
+def check_split(split: str, more: tuple[str, ...] = ()) -> None:
+    """Raise `SpecError` unless `split` is one of HarmBench's, or one of those that the suite has besides."""
+    splits = (*SPLITS, *more)
+    if split not in splits:
+        hint = did_you_mean(split, splits, "use test")
+        raise SpecError(f"split is {split!r}; it must be {', '.join(splits[:-1])} or {splits[-1]}", hint=hint)
 
 
 # --- behaviors -------------------------------------------------------------------------------------------------
