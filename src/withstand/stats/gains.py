@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from withstand.stats import paired
+from withstand.stats import paired, seeds
 from withstand.stats.breaks import Attempts
 from withstand.stats.rates import counted
 
@@ -73,26 +73,58 @@ def gain(
 
     clusters: of the behaviors, as in `paired.difference_of_rates`. Raises `ValueError` for impossible counts.
     """
-    without, within = _by_behavior(bare), _by_behavior(defended)
-    both = without.tried & within.tried
-    scored = paired.difference(*without.counts(None), *within.counts(None), clusters=clusters)
+    return over_seeds(bare, [defended], level, clusters)
+
+
+def over_seeds(
+    bare: Attempts, defended: Sequence[Attempts], level: float = 1 - ALPHA, clusters: Sequence[str] | None = None
+) -> Gain | None:
+    """The same of a defense that was trained with several seeds, one entry a seed: the mean of their gains.
+
+    A behavior counts where it was tried with every seed, and in the rates where it has a verdict with every seed. The
+    limits are widened by the seeds, see `stats.seeds`.   cases: the fewest of a seed.
+    """
+    without, within = _by_behavior(bare), [_by_behavior(attempts) for attempts in defended]
+    both = without.tried & np.logical_and.reduce([side.tried for side in within])
+    open_ = without.open | np.logical_or.reduce([side.open for side in within])
+    scored = paired.difference(*without.counts(None), *_added(within, None, both & ~open_), clusters=clusters)
     if scored is None:
         return None
-    worst = paired.difference(*without.counts(False, both), *within.counts(True, both), clusters=clusters)
-    best = paired.difference(*without.counts(True, both), *within.counts(False, both), clusters=clusters)
-    low, high = (seen.limits(level) if seen else (-1.0, 1.0) for seen in (worst, best))
+    worst, best = (_limits(without, within, unknown, both, level, clusters) for unknown in (True, False))
+    cases = min(side.most for side in within)
     return Gain(
         behaviors=scored.behaviors,
         bare=scored.rate_a,
         defended=scored.rate_b,
         gain=-scored.difference + 0.0,
-        interval=(-low[1] + 0.0, -high[0] + 0.0),
+        interval=(-worst[1] + 0.0, -best[0] + 0.0),
         level=level,
-        open=int((both & (without.open | within.open)).sum()),
-        cases=within.most,
+        open=int((both & open_).sum()),
+        cases=cases,
         bare_cases=without.most,
         enough=scored.behaviors >= least(level),
     )
+
+
+def _limits(
+    without: "_Broken", within: "Sequence[_Broken]", unknown: bool, both: Any, level: float,
+    clusters: Sequence[str] | None,
+) -> tuple[float, float]:  # fmt: skip
+    """Of the rate with the defense less that without it, where what is open counts as `unknown` with it, and the other
+    way round without it."""
+    before, tried = without.counts(not unknown, both)
+    seen = paired.difference(before, tried, *_added(within, unknown, both), clusters=clusters)
+    if seen is None:
+        return -1.0, 1.0
+    means = [float((side.counts(unknown, both)[0] - before.astype(int))[both].mean()) for side in within]
+    low, high = seeds.widened(seen.difference, seen.limits(level), means, level)
+    return max(low, -1.0), min(high, 1.0)
+
+
+def _added(sides: "Sequence[_Broken]", unknown: bool | None, among: Any) -> tuple[Any, Any]:
+    """Breaks and verdicts of each behavior, over all seeds."""
+    counts = [side.counts(unknown, among) for side in sides]
+    return tuple(np.sum([np.asarray(count[at], int) for count in counts], axis=0) for at in (0, 1))
 
 
 def word(static: Gain | None, adaptive: Gain | None, alone: Gain | None = None) -> Word:
@@ -145,7 +177,7 @@ class _Broken:
     def counts(self, unknown: bool | None, among: Any = True) -> tuple[Any, Any]:
         """Breaks and verdicts of each behavior, 0 or 1. unknown: what the open ones count as; None leaves them out."""
         if unknown is None:
-            scored = self.tried & ~self.open
+            scored = self.tried & ~self.open & among
             return self.broken & scored, scored.astype(int)
         return (self.broken | (self.open & unknown)) & among, (self.tried & among).astype(int)
 
