@@ -1,0 +1,48 @@
+"""What to do after a hardening: sentences, from its report."""
+
+from collections.abc import Iterator
+
+from withstand.core import Json
+from withstand.core.text import series
+
+
+def advice(report: Json) -> list[str]:
+    """The first step first."""
+    return list(dict.fromkeys(_steps(report)))
+
+
+def _steps(report: Json) -> Iterator[str]:
+    families = report["families"]
+    held = [row for row in families if row["held_out"]]
+    if harmed := [row["family"] for row in families if row["verdict"] == "HARMED"]:
+        yield f"Do not use this model against {series(harmed)}: it is broken more than its base."
+    if not held:
+        yield "Hold out a family of attacks (--hold-out): a gain on trained ones shows nothing of others."
+    for row in families:
+        if row["verdict"] == "NOT SHOWN" and row["adaptive"] is None:
+            yield f"Search anew with {series(row['attacks'])}: fixed cases alone show no fall."
+    for row in held:
+        if row["verdict"] != "NOT SHOWN":
+            continue
+        if row["base"] == 0:
+            yield f"Attack harder with {series(row['attacks'])}: the base held, so that nothing can fall."
+        elif row["open"]:
+            yield f"Run again: {row['open']} behaviors of {row['family']} have no verdict, and count as broken."
+        elif row["needed"]:
+            yield f"Ask {row['needed']:,} behaviors in all: so many would show the fall of {row['family']} in 80%."
+    for cost in report["costs"]:
+        if cost["open"] and cost["axis"] == "over-refusal":
+            yield from _over_refusal(cost)
+        elif cost["open"] and cost["verdict"] == "FAIL":
+            yield "Train with a lower rate, fewer steps or more clean rows: the model lost too much of what it knew."
+        elif cost["open"]:
+            yield "Read more clean texts that were held out: what the model lost of what it knew is not bounded."
+    if len(report["seeds"]) == 1:
+        yield "Train with 3 seeds: another seed may come out otherwise."
+
+
+def _over_refusal(cost: Json) -> Iterator[str]:
+    if cost["verdict"] in ("FAIL", "WARN"):
+        yield "Add harmless requests with their answers to the clean rows: the model refuses more of them than before."
+    else:
+        yield "Ask more harmless prompts: a rise of over-refusal beyond its bound is not excluded."

@@ -1,0 +1,75 @@
+"""The figures of a hardening beside its verdict: each attack, each checkpoint, and what was spent."""
+
+from collections.abc import Iterator, Sequence
+
+from withstand.audits.finetune.readings import mean_loss
+from withstand.audits.harden.fall import families_of, family_verdict
+from withstand.audits.harden.records import Attacked, Measured
+from withstand.audits.harden.tried import broken, mean, share, summed, tries_of
+from withstand.core import Json
+
+
+def attacks(base: Measured, after: Sequence[Measured]) -> Iterator[Json]:
+    """Each attack: rates of broken behaviors, of the hardened model as means over seeds."""
+    labels = {attack.attack: attack for model in (*after, base) for attack in model.attacks}
+    for name, attack in labels.items():
+        before, *seeds = [
+            next((row for row in model.attacks if row.attack == name), None) for model in (base, *after)
+        ]  # fmt: skip
+        shown = {
+            kind: mean(share(map(broken, tries_of(row, kind).values())) for row in seeds)
+            for kind in ("fixed", "adaptive")
+        }
+        adaptive = [tries for row in seeds for tries in tries_of(row, "adaptive").values()]
+        yield {
+            "attack": name, "family": attack.family, "held_out": attack.held_out,
+            "base": share(map(broken, tries_of(before, "adaptive").values())), **shown,
+            "behaviors": len(tries_of(before, "adaptive")), "open": sum(broken(tries) is None for tries in adaptive),
+            "base_cases": sum(tries.cases for tries in tries_of(before, "adaptive").values()),
+            "cases": sum(tries.cases for tries in adaptive) / len(after),
+            "base_flops": before.flops if before else 0.0, "base_seconds": before.seconds if before else 0.0,
+            "flops": sum(row.flops for row in seeds if row) / len(after),
+            "seconds": sum(row.seconds for row in seeds if row) / len(after),
+        }  # fmt: skip
+
+
+def stops_of(after: Sequence[Measured], course: Sequence[Measured]) -> list[Measured]:
+    """The checkpoints that are not judged, in their order."""
+    judged = {(model.seed, model.step) for model in after}
+    rows = [stop for stop in course if (stop.seed, stop.step) not in judged and stop.step]
+    return sorted(rows, key=lambda stop: (stop.seed, stop.step))
+
+
+def course_of(base: Measured, after: Sequence[Measured], stops: Sequence[Measured], level: float) -> Iterator[Json]:
+    """The base, the checkpoints and the hardened models: rates by kind of case and by what was held out."""
+    groups = {family: all(a.held_out for m in (base, *after) for a in m.attacks if a.family == family)
+              for family in families_of((base, *after))}  # fmt: skip
+    judged = {(model.seed, model.step) for model in after}
+    for model in (base, *sorted((*stops, *after), key=lambda stop: (stop.seed, stop.step))):
+        row = {
+            "name": model.name, "seed": model.seed, "step": model.step, "judged": (model.seed, model.step) in judged,
+            "over_refusal": share(model.refused.values()), "loss": mean_loss(model.nats),
+            "flops": model.flops, "seconds": model.seconds, "families": [],
+        }  # fmt: skip
+        for held_out, name in ((True, "held_out"), (False, "trained")):
+            own = [attack for attack in model.attacks if groups.get(attack.family) is held_out]
+            for kind in ("fixed", "adaptive"):
+                tried = summed(tries_of(attack, "adaptive" if model is base else kind) for attack in own)
+                row[f"{name}_{kind}"] = share(map(broken, tried.values()))
+        if model in stops:  # those of the judged model stand in the tables of families
+            rows = [family_verdict(base, [model], family, level) for family in groups]
+            row["families"] = [
+                {"family": of.family, "held_out": of.held_out, "fall": of.fall, "interval": of.interval} for of in rows
+            ]  # fmt: skip
+        yield row
+
+
+def spent(base: Measured, after: Sequence[Measured]) -> Iterator[Json]:
+    """FLOPs and seconds of each part, over all seeds."""
+    yield _sum("training, its searches included", after)
+    yield _sum("attacks on the base", base.attacks)
+    yield _sum("attacks on the hardened model", [attack for model in after for attack in model.attacks])
+
+
+def _sum(name: str, rows: Sequence[Measured | Attacked]) -> Json:
+    return {"what": name, "flops": sum(row.flops for row in rows), "seconds": sum(row.seconds for row in rows)}
