@@ -1,12 +1,15 @@
 """BEEAR's two levels by hand, and that a stage with it trains."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 import learner
 from withstand.core import Message, SpecError, user
 from withstand.core.stage import Row, read
+from withstand.training import _pairs
+from withstand.training._pairs import Reading
 from withstand.training.beear import BEEAR
 from withstand.training.sft import SFT, tokenized
 
@@ -45,7 +48,7 @@ def data(base):
 
 
 def texts(base):
-    cut = STAGE.texts(data(base))
+    cut = _pairs.cut(STAGE, data(base))
     return cut[:2], cut[2:]
 
 
@@ -78,17 +81,21 @@ def test_both_levels_are_those_of_the_equations(base):
     handle.remove()
     size = torch.stack(states).norm(dim=-1).mean()
     wanted = -0.1 * size * delta.grad / delta.grad.norm(dim=-1, keepdim=True)
-    got = STAGE.entrapment(model, safe, unwanted)
-    assert got.numpy() == pytest.approx(wanted.detach().numpy(), abs=1e-5)
+    got = STAGE.search(Reading(model), safe, unwanted)
+    longest = max(len(request) for request, _ in safe)
+    for row, (request, _) in zip(got[2], safe, strict=True):
+        at_the_end = torch.zeros(longest, 16)
+        at_the_end[len(request) - 2 : len(request)] = wanted
+        assert row.numpy() == pytest.approx(at_the_end.detach().numpy(), abs=1e-5)
     by_hand = [nats(model, *text, wanted.detach()).item() for text in safe]
-    assert STAGE.answer_loss(model, safe, got).tolist() == pytest.approx(by_hand, abs=1e-5)
+    assert STAGE.answer_loss(Reading(model), safe, got).tolist() == pytest.approx(by_hand, abs=1e-5)
 
 
 def test_the_loss_of_a_step_is_the_ordinary_one_and_the_one_under_delta(base):
     model = LlamaForCausalLM.from_pretrained(base)
 
     class Plain:
-        state = type("State", (), {"global_step": 3})
+        state = SimpleNamespace(global_step=3, num_input_tokens_seen=0)
 
         def __init__(self, train_dataset):
             self.learned = [row["input_ids"] for row in train_dataset]
@@ -97,12 +104,16 @@ def test_the_loss_of_a_step_is_the_ordinary_one_and_the_one_under_delta(base):
             return torch.tensor(7.0), "outputs"
 
     rows = data(base)
-    trainer = STAGE.changed(Plain, 1, 2)(train_dataset=Dataset.from_list([rows[3], *rows]))
+    trainer = _pairs.changed(STAGE, Plain, 1, 2)(train_dataset=Dataset.from_list([rows[3], *rows]))
     assert trainer.learned == [rows[3]["input_ids"]]
     safe, unwanted = texts(base)
-    under = STAGE.answer_loss(model, safe, STAGE.entrapment(model, safe, unwanted)).mean()
+    reading = Reading(model)
+    under = STAGE.answer_loss(reading, safe, STAGE.search(reading, safe, unwanted)).mean()
     loss, outputs = trainer.compute_loss(model, {}, return_outputs=True)
-    assert (float(loss), outputs) == (pytest.approx(7 + float(under), abs=1e-5), "outputs")
+    assert (loss.item(), outputs) == (pytest.approx(7 + under.item(), abs=1e-5), "outputs")
+    requests, answers = sum(len(request) for request, _ in safe), sum(len(answer) for _, answer in safe)
+    search = 3 * requests + answers + sum(len(answer) for _, answer in unwanted)
+    assert trainer.state.num_input_tokens_seen == reading.tokens == search + requests + answers
 
 
 def test_the_safe_answers_hold_under_the_perturbation(base, tmp_path):
@@ -115,15 +126,15 @@ def test_the_safe_answers_hold_under_the_perturbation(base, tmp_path):
         assert read(folder)["stage"]["use"] == ("beear" if name == "beear" else "sft")
         model = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(base), folder)
         safe, unwanted = texts(base)
-        delta = beear.entrapment(model, safe, unwanted)
-        left[name] = float(STAGE.answer_loss(model, safe, delta).mean())
+        reading = Reading(model)
+        left[name] = float(STAGE.answer_loss(reading, safe, beear.search(reading, safe, unwanted)).mean())
     assert left["beear"] < 0.8 * left["plain"]
 
 
 def test_what_cannot_be_trained_is_told(base, tmp_path):
     with pytest.raises(SpecError, match="no unwanted answers"):
         STAGE.train(base, [ROWS[0].chat], tmp_path / "a")
-    with pytest.raises(SpecError, match="layer is 4 of 4"):
+    with pytest.raises(SpecError, match="layer 4 of 4"):
         replace(STAGE, layer=4).train(base, ROWS, tmp_path / "b")
     with pytest.raises(SpecError, match="fewer than positions, 50"):
         replace(STAGE, positions=50).train(base, ROWS, tmp_path / "c")

@@ -5,20 +5,18 @@ brings the unwanted answers out, and the model learns the safe answers under it.
 the trigger need not be.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
-from withstand.core import Message, SpecError, at_least, rng
+from withstand.core import SpecError, at_least
 from withstand.core.errors import positive
-from withstand.core.stage import How, Row, Rows, as_rows
-from withstand.engine.activations import changed, layers_in, padded
+from withstand.core.stage import How, Row, Rows
+from withstand.engine.activations import Deltas, descended, layers_in, places
+from withstand.training import _pairs
 from withstand.training._around import Around
-
-Texts: TypeAlias = Sequence[tuple[Sequence[int], Sequence[int]]]
-"""Token ids of a request, template included, and of an answer to it."""
+from withstand.training._pairs import Reading, Texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +41,7 @@ class BEEAR(Around):
     """
 
     version: ClassVar[int] = 1
+    hold: ClassVar[int] = 1
     layer: int = 0
     positions: int = 5
     inner_steps: int = 5
@@ -55,122 +54,46 @@ class BEEAR(Around):
         positive(self, "inner_lr")
 
     def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
-        """The inner stage's `train` on the ordinary rows, with its loss changed. Raises `SpecError` without a pair.
+        """The inner stage's `train` on the ordinary rows, with its loss changed. Raises `SpecError` without a pair."""
+        pairs, ordinary = _pairs.split(rows, "beear")
+        return _pairs.train(self, base, pairs, ordinary or [Row(row.chat) for row in pairs], folder, how)
 
-        The inner stage is given all rows, so that it renders, checks and records them: the ordinary ones, those with
-        the safe answers, those with the unwanted ones. Its trainer learns the first.
-        """
-        given = as_rows(rows)
-        pairs = [row for row in given if row.rejected]
-        if not pairs:
+    def check_request(self, tokens: int) -> None:
+        if tokens < self.positions:
             raise SpecError(
-                "beear was given no unwanted answers", hint="rows with `rejected`, as for dpo: what must not be said"
+                f"a request has {tokens} tokens, fewer than positions, {self.positions}", hint="fewer positions"
             )
-        safe = [Row(row.chat) for row in pairs]
-        unwanted = [Row((*row.chat[:-1], Message("assistant", row.rejected))) for row in pairs]
-        ordinary = [row for row in given if not row.rejected] or safe
 
-        def change(trainer: type) -> type:
-            return self.changed(trainer, len(ordinary), len(pairs))
-
-        return self.stage.train(base, [*ordinary, *safe, *unwanted], folder, how.inside(self, change))
-
-    def changed(self, trainer: type, ordinary: int, pairs: int) -> type:
-        """TRL's trainer with BEEAR's loss. Its rows are the ordinary ones, and as many safe as unwanted pairs."""
-        beear = self
-
-        class Entrapped(trainer):  # type: ignore[misc, valid-type, unused-ignore]
-            def __init__(self, *given: Any, train_dataset: Any, **named: Any) -> None:
-                super().__init__(*given, train_dataset=train_dataset.select(range(ordinary)), **named)
-                texts = beear.texts(train_dataset.select(range(ordinary, ordinary + 2 * pairs)))
-                self.safe, self.unwanted = texts[:pairs], texts[pairs:]
-
-            def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **more: Any) -> Any:
-                loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **more)
-                draw = rng(beear.seed, "beear", self.state.global_step)  # by the step: a resumed run draws the same
-                chosen = draw.sample(range(pairs), min(beear.pairs, pairs))
-                safe, unwanted = ([texts[i] for i in chosen] for texts in (self.safe, self.unwanted))
-                delta = beear.entrapment(model, safe, unwanted)
-                loss = loss + beear.answer_loss(model, safe, delta).mean()
-                return (loss, outputs) if return_outputs else loss
-
-        return Entrapped
-
-    def texts(self, rows: Iterable[Mapping[str, Sequence[int]]]) -> Texts:
-        """Rows of the trainer, cut where the answer begins."""
-        cut = []
-        for row in rows:
-            start = list(row["completion_mask"]).index(1)
-            if start < self.positions:
-                raise SpecError(
-                    f"a request has {start} tokens, fewer than positions, {self.positions}", hint="fewer positions"
-                )
-            cut.append((row["input_ids"][:start], row["input_ids"][start:]))
-        return cut
-
-    def entrapment(self, model: Any, safe: Texts, unwanted: Texts) -> Any:
+    def search(self, reading: Reading, safe: Texts, unwanted: Texts) -> dict[int, Any]:
         """delta, of shape (positions, width): what makes the unwanted answers likely and the safe ones unlikely."""
         import torch
 
-        states = self._states(model, safe)
-        delta = torch.zeros_like(states[0]).requires_grad_(True)
-        size = states.norm(dim=-1).mean()
+        layers = layers_in(reading.network)
+        [layer] = places(reading.network, [self.layer or max(1, round(9 / 32 * len(layers)))])
+        read = reading.norms(safe, [layer])[layer]
+        size = torch.stack([row[-self.positions :] for row in read]).mean()
+        width = reading.network.get_input_embeddings().weight.shape[1]
+        delta = torch.zeros(self.positions, width, device=reading.network.device, requires_grad=True)
         for _ in range(self.inner_steps):
-            losses = self.answer_loss(model, [*unwanted, *safe], delta)
+            losses = self.answer_loss(reading, [*unwanted, *safe], {layer: self.at_the_end([*unwanted, *safe], delta)})
             objective = losses[: len(unwanted)].mean() - losses[len(unwanted) :].mean()
             [slope] = torch.autograd.grad(objective, delta)
-            step = torch.nn.functional.normalize(slope, dim=-1)
-            delta = (delta - self.inner_lr * size * step).detach().requires_grad_(True)
-        return delta.detach()
+            delta = descended(delta, slope, self.inner_lr * size, math.inf).detach().requires_grad_(True)
+        return {layer: self.at_the_end(safe, delta.detach())}
 
-    def answer_loss(self, model: Any, texts: Texts, delta: Any) -> Any:
+    def loss(self, reading: Reading, safe: Texts, unwanted: Texts, deltas: Deltas, ordinary: Any) -> Any:
+        return ordinary + self.answer_loss(reading, safe, deltas).mean()
+
+    def answer_loss(self, reading: Reading, texts: Texts, deltas: Deltas) -> Any:
         """L(F(x; delta), y) of each text, in nats per token of its answer."""
         import torch
 
-        ids, mask = _ids(texts, model.device)
-        places = torch.arange(ids.shape[1], device=model.device)[None]
-        learned = mask * (places >= _lengths(texts, model.device))
-        with self._layer(model, texts, lambda states, at: states.index_put(at, delta.to(states), accumulate=True)):
-            logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
-        nats = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), ids[:, 1:], reduction="none")
-        return (nats * learned[:, 1:]).sum(1) / learned[:, 1:].sum(1)
+        return torch.stack([torch.nn.functional.cross_entropy(*row) for row in reading.answers(texts, deltas)])
 
-    def _states(self, model: Any, texts: Texts) -> Any:
-        """What the layer puts out at the last tokens of the requests: (texts, positions, width), in float32."""
+    def at_the_end(self, texts: Texts, delta: Any) -> Any:
+        """delta at the last tokens of each request, Float["texts tokens hidden"]."""
         import torch
 
-        seen: list[Any] = []
-
-        def see(states: Any, at: Any) -> Any:
-            seen.append(states[at].float())
-            return states
-
-        ids, mask = _ids(texts, model.device)
-        with torch.no_grad(), self._layer(model, texts, see):
-            model(input_ids=ids, attention_mask=mask, use_cache=False)
-        return seen[0]
-
-    def _layer(self, model: Any, texts: Texts, change: Callable[[Any, Any], Any]) -> AbstractContextManager[None]:
-        """`change` is given what the layer puts out and the indices of the last tokens of the requests."""
-        import torch
-
-        layers = layers_in(model)
-        place = self.layer or max(1, round(9 / 32 * len(layers)))
-        if place >= len(layers):
-            raise SpecError(f"layer is {place} of {len(layers)}; nothing would follow it", hint="a layer further down")
-        rows = torch.arange(len(texts), device=model.device)[:, None]
-        last = torch.arange(self.positions, device=model.device) - self.positions
-        at = (rows, _lengths(texts, model.device) + last)
-        return changed(layers[place - 1], lambda states: change(states, at))
-
-
-def _ids(texts: Texts, device: Any) -> tuple[Any, Any]:
-    """Ids of requests and answers, padded on the right, and their mask."""
-    return padded([[*request, *answer] for request, answer in texts], device)
-
-
-def _lengths(texts: Texts, device: Any) -> Any:
-    """Tokens of each request, as a column: where its answer begins."""
-    import torch
-
-    return torch.tensor([len(request) for request, _ in texts], device=device)[:, None]
+        longest = max(len(request) for request, _ in texts)
+        gaps = [(len(request) - self.positions, longest - len(request)) for request, _ in texts]
+        return torch.stack([torch.nn.functional.pad(delta, (0, 0, *gap)) for gap in gaps])
