@@ -6,7 +6,7 @@ import pytest
 
 from withstand.stats import paired
 from withstand.stats.breaks import Attempts
-from withstand.stats.gains import Gain, gain, is_refusal, least, together, word
+from withstand.stats.gains import Gain, gain, is_refusal, least, over_seeds, together, word
 
 
 def tried(hits: list[int], unknown: list[int] | None = None, cases: int = 1) -> Attempts:
@@ -82,3 +82,24 @@ def test_other_numbers_of_cases_allow_fewer_claims():
     assert more is not None
     assert word(None, more) == "no gain shown", "any of two broke more than one"
     assert word(None, more, seen(NONE, ALL)) == "more broken than without", "as its adaptive cases alone did"
+
+
+def test_a_gain_over_seeds_is_their_mean_and_as_wide_as_they_differ():
+    one = seen(ALL, [1] * 5 + [0] * 15)
+    assert over_seeds(tried(ALL), [tried([1] * 5 + [0] * 15)]) == one
+    alike = over_seeds(tried(ALL), [tried([1] * 5 + [0] * 15)] * 3)
+    assert alike is not None
+    assert (alike.gain, alike.behaviors) == (one.gain, 20)
+    apart = over_seeds(tried(ALL), [tried([1] * hits + [0] * (20 - hits)) for hits in (0, 5, 10)])
+    assert apart is not None
+    assert apart.gain == pytest.approx(0.75)
+    # Student's t of the means 1, 0.75 and 0.5 with 2 degrees of freedom, by hand
+    assert apart.interval == pytest.approx((0.75 - 4.302653 * 0.25 / 3**0.5, 1.0))
+    # what one seed leaves open counts against the gain of all; what one seed did not try counts nowhere
+    open_ = over_seeds(tried(ALL), [tried(NONE), tried(NONE, [1] * 4 + [0] * 16)])
+    assert open_ is not None
+    assert (open_.behaviors, open_.open, open_.gain, open_.cases) == (16, 4, 1.0, 1)
+    assert open_.interval[0] < 0.9
+    spared = over_seeds(tried(ALL), [tried(NONE), Attempts(NONE, NONE, [0] * 4 + [1] * 16)])
+    assert spared is not None
+    assert (spared.behaviors, spared.open) == (16, 0)

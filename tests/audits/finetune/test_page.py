@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from withstand.audits import drawing
 from withstand.audits.finetune import advice, audit, figures, page
 from withstand.audits.finetune.verdicts import AXES
 from withstand.cli import main
@@ -176,8 +177,8 @@ def test_the_labels_of_the_curves_lie_apart_and_inside(harmful, refused):
     report["curve"][-1] |= {"harm_rate": harmful, "refusal": refused}
     lines = figures.figures(report)["curve"]["lines"]
     ends = {line["name"]: line["label_y"] for line in lines}
-    assert abs(ends["harmful"] - ends["refused"]) >= figures.LINE
-    assert all(4 <= y <= figures.HEIGHT + 4 for y in ends.values())
+    assert abs(ends["harmful"] - ends["refused"]) >= drawing.LINE
+    assert all(4 <= y <= drawing.HEIGHT + 4 for y in ends.values())
     assert (ends["harmful"] < ends["refused"]) == (harmful > refused) or harmful == refused
 
 

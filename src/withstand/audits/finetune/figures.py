@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
+from withstand.audits.drawing import HEIGHT, LINE, WIDTH, across, apart, from_above, rate_grid, step_ticks
 from withstand.audits.finetune.tables import title
 from withstand.core import Json
 
-WIDTH, HEIGHT = 560, 220
-LETTER, LINE = 6.6, 13
-"""Of a label, in pixels."""
-GAP = 34
-"""Between two ticks, in pixels."""
+LETTER = 6.6
+"""Width of one in a label, in pixels."""
 
 
 def figures(audit: Json) -> dict[str, Any]:
@@ -29,38 +27,21 @@ def _curve(curve: Json) -> Json:
     if len(curve) < 2:
         return None
     most = max(point["step"] for point in curve)
-
-    def x(point: Json) -> float:
-        share: float = point["step"] / most
-        return round(share * WIDTH, 1)
-
     lines: list[dict[str, Any]] = []
     for name, key, interval in (("harmful", "harm_rate", "ci"), ("refused", "refusal", "")):
         points: list[dict[str, Any]] = [
             {
-                "x": x(point), "y": _y(point[key]), "text": f"step {point['step']}: {point[key]:.0%} {name}",
-                "low": _y(point[interval][0]) if interval else None,
-                "high": _y(point[interval][1]) if interval else None,
+                "x": across(point["step"], most), "y": from_above(point[key]),
+                "text": f"step {point['step']}: {point[key]:.0%} {name}",
+                "low": from_above(point[interval][0]) if interval else None,
+                "high": from_above(point[interval][1]) if interval else None,
             } for point in curve if point[key] is not None
         ]  # fmt: skip
         if points:
-            lines.append({"name": name, "points": points, "label_y": points[-1]["y"] + 4})
-    _apart(lines)
-    ticks, last = [], -float(GAP)
-    for point in curve:
-        if x(point) - last >= GAP:
-            ticks.append({"x": x(point), "text": str(point["step"])})
-            last = x(point)
-    return {"lines": lines, "ticks": ticks, "grid": _grid(1.0), "below": "steps of your fine-tuning"}
-
-
-def _apart(lines: list[dict[str, Any]]) -> None:
-    """Move the labels of two lines apart that would lie on each other, and neither out of the drawing."""
-    if len(lines) == 2 and abs(lines[0]["label_y"] - lines[1]["label_y"]) < LINE:
-        upper, lower = sorted(lines, key=lambda line: line["label_y"])
-        middle = (upper["label_y"] + lower["label_y"]) / 2
-        middle = min(max(middle, 4 + LINE / 2), HEIGHT + 4 - LINE / 2)
-        upper["label_y"], lower["label_y"] = round(middle - LINE / 2, 1), round(middle + LINE / 2, 1)
+            lines.append({"name": name, "kind": name, "points": points, "label_y": points[-1]["y"] + 4})
+    apart(lines)
+    ticks = step_ticks([point["step"] for point in curve], most)
+    return {"lines": lines, "ticks": ticks, "grid": rate_grid(), "below": "steps of your fine-tuning"}
 
 
 def _pareto(audit: Json) -> Json:
@@ -76,7 +57,7 @@ def _pareto(audit: Json) -> Json:
     for arm in arms:
         points.append({
             "name": title(arm), "x": round((0.05 + 0.9 * (arm["utility"][loss] - low) / span) * WIDTH, 1),
-            "y": _y(arm["harm_rate"], top),
+            "y": from_above(arm["harm_rate"], top),
             "kind": "before" if arm["name"] == "none" else "front" if arm["name"] in audit["front"] else "beaten",
             "text": f"{arm['harm_rate']:.0%} harmful, loss {arm['utility'][loss]:.3f}, "
                     f"{arm['cost']['flops']:.2g} FLOPs",
@@ -87,7 +68,7 @@ def _pareto(audit: Json) -> Json:
     ]
     what = "your rows held out" if loss == "user_loss" else "the base's own harmless answers"
     below = f"loss on {what}, nats a token: further left is more useful"
-    return {"points": points, "ticks": ticks if high > low else ticks[:1], "grid": _grid(top), "below": below}
+    return {"points": points, "ticks": ticks if high > low else ticks[:1], "grid": rate_grid(top), "below": below}
 
 
 def _label(points: Sequence[dict[str, Any]]) -> None:
@@ -117,18 +98,10 @@ def _depth(depth: Json) -> Json:
         return None
     wide = WIDTH / len(nats)
     bars = [
-        {"x": round(place * wide + 0.15 * wide, 1), "y": _y(value, max(nats)), "width": round(0.7 * wide, 1),
-         "height": round(HEIGHT - _y(value, max(nats)), 1), "text": f"token {place + 1}: {value:.3f} nats"}
+        {"x": round(place * wide + 0.15 * wide, 1), "y": from_above(value, max(nats)), "width": round(0.7 * wide, 1),
+         "height": round(HEIGHT - from_above(value, max(nats)), 1), "text": f"token {place + 1}: {value:.3f} nats"}
         for place, value in enumerate(nats)
     ]  # fmt: skip
     ticks = [{"x": round((place + 0.5) * wide, 1), "text": str(place + 1)} for place in range(len(nats))]
     grid = [{"y": HEIGHT, "text": "0"}, {"y": 0, "text": f"{max(nats):.2f}"}]
     return {"bars": bars, "ticks": ticks, "grid": grid, "below": "token of the refusal; height in nats"}
-
-
-def _y(value: float, top: float = 1.0) -> float:
-    return round((1 - value / top) * HEIGHT, 1)
-
-
-def _grid(top: float) -> list[dict[str, Any]]:
-    return [{"y": _y(share * top, top), "text": f"{100 * share * top:.0f}%"} for share in (0, 0.5, 1)]

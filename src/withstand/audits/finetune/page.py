@@ -6,7 +6,7 @@ from pathlib import Path
 from withstand import api
 from withstand.audits import files
 from withstand.audits.finetune.advice import without_paths
-from withstand.audits.finetune.figures import HEIGHT, WIDTH, figures
+from withstand.audits.finetune.figures import figures
 from withstand.audits.finetune.tables import tables
 from withstand.core import Json
 from withstand.core.text import count, rate
@@ -121,6 +121,4 @@ def html(audit: Json) -> str:
         figures=figures(audit),
         steps=next_steps(audit),
         limits=[without_paths(text) for text in audit["limits"]],
-        width=WIDTH,
-        height=HEIGHT,
     )

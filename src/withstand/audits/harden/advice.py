@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from withstand.core import Json
 from withstand.core.text import series
 
+SPARED = 0.5
+"""Share of the FLOPs of the searches on the base below which the report says so."""
+
 
 def advice(report: Json) -> list[str]:
     """The first step first."""
@@ -30,6 +33,8 @@ def _steps(report: Json) -> Iterator[str]:
             yield f"Run again: {row['open']} behaviors of {row['family']} have no verdict, and count as broken."
         elif row["needed"]:
             yield f"Ask {row['needed']:,} behaviors in all: so many would show the fall of {row['family']} in 80%."
+    for row in report["attacks"]:
+        yield from _misled(row)
     for cost in report["costs"]:
         if cost["open"] and cost["axis"] == "over-refusal":
             yield from _over_refusal(cost)
@@ -39,6 +44,16 @@ def _steps(report: Json) -> Iterator[str]:
             yield "Read more clean texts that were held out: what the model lost of what it knew is not bounded."
     if len(report["seeds"]) == 1:
         yield "Train with 3 seeds: another seed may come out otherwise."
+
+
+def _misled(attack: Json) -> Iterator[str]:
+    """Signs that a search failed for want of effort, or of a gradient (Athalye et al. 2018, ICML), not of a way in."""
+    name, fixed, adaptive = attack["attack"], attack["fixed"], attack["adaptive"]
+    if fixed is not None and adaptive is not None and fixed > adaptive:
+        yield f"Give {name} more steps or restarts: the base's own cases break more than what it finds anew."
+    if attack["base_flops"] and attack["flops"] < SPARED * attack["base_flops"]:
+        share = f"{attack['flops'] / attack['base_flops']:.0%}"
+        yield f"Look at the runs of {name}: its searches took {share} of the FLOPs that they took on the base."
 
 
 def _over_refusal(cost: Json) -> Iterator[str]:

@@ -1,6 +1,8 @@
 """The figures of a hardening beside its verdict: each attack, each checkpoint, and what was spent."""
 
 from collections.abc import Iterator, Sequence
+from math import isfinite
+from typing import Any
 
 from withstand.audits.finetune.readings import mean_loss
 from withstand.audits.harden.fall import families_of, family_verdict
@@ -46,22 +48,27 @@ def course_of(base: Measured, after: Sequence[Measured], stops: Sequence[Measure
               for family in families_of((base, *after))}  # fmt: skip
     judged = {(model.seed, model.step) for model in after}
     for model in (base, *sorted((*stops, *after), key=lambda stop: (stop.seed, stop.step))):
-        row = {
+        row: dict[str, Any] = {
             "name": model.name, "seed": model.seed, "step": model.step, "judged": (model.seed, model.step) in judged,
-            "over_refusal": share(model.refused.values()), "loss": mean_loss(model.nats),
-            "flops": model.flops, "seconds": model.seconds, "families": [],
+            "over_refusal": share(model.refused.values()), "loss": _finite(mean_loss(model.nats)),
+            "flops": model.flops, "seconds": model.seconds, "open": 0, "families": [],
         }  # fmt: skip
         for held_out, name in ((True, "held_out"), (False, "trained")):
             own = [attack for attack in model.attacks if groups.get(attack.family) is held_out]
             for kind in ("fixed", "adaptive"):
                 tried = summed(tries_of(attack, "adaptive" if model is base else kind) for attack in own)
                 row[f"{name}_{kind}"] = share(map(broken, tried.values()))
+                row["open"] += sum(broken(tries) is None for tries in tried.values())
         if model in stops:  # those of the judged model stand in the tables of families
             rows = [family_verdict(base, [model], family, level) for family in groups]
             row["families"] = [
                 {"family": of.family, "held_out": of.held_out, "fall": of.fall, "interval": of.interval} for of in rows
             ]  # fmt: skip
         yield row
+
+
+def _finite(loss: float | None) -> float | None:
+    return loss if loss is not None and isfinite(loss) else None
 
 
 def spent(base: Measured, after: Sequence[Measured]) -> Iterator[Json]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from withstand.audits import files
 from withstand.audits.finetune.advice import without_paths
+from withstand.audits.harden.figures import figures
 from withstand.audits.harden.tables import tables
 from withstand.core import Json
 from withstand.report.shell import render
@@ -50,9 +51,17 @@ def html(report: Json) -> str:
     return render(
         Path(__file__).with_name("harden.html.j2"),
         report=report,
+        color=_color(report),
         facts=[(name, [text]) for name, text in facts(report)],
         parts=list(tables(report)),
         reasons=list(map(without_paths, report["reasons"])),
         steps=list(map(without_paths, report["advice"])),
         untested=list(untested(report)),
+        figures=figures(report),
     )
+
+
+def _color(report: Json) -> str:
+    """The style of the headline: only what holds for all families that were held out is green."""
+    in_part = report["verdict"] == "HARDENED" and report["worst"]["verdict"] != "HARDENED"
+    return "NOT" if in_part else str(report["verdict"])
