@@ -48,7 +48,9 @@ class Record:
     tokens, also where an adapter needs less. `seconds` over all attempts, less what a kill lost. `peak_bytes`: most
     memory at once, of the device, or of the process on a CPU. `loss`: the last that was logged, None before any.
     `device`: "cpu" or a GPU's name. `resumed`: how often it resumed after an interruption. `lr`: the
-    peak learning rate, 0 in records of before this field."""
+    peak learning rate, 0 in records of before this field. `diverged`: the step at which training stopped since it
+    diverged, 0 if it did not; `why` in words. Then the folder holds the weights after `kept` steps, and `loss` is the
+    mean of the steps before them."""
 
     steps: int
     tokens: int
@@ -62,6 +64,9 @@ class Record:
     resumed: int = 0
     lr: float = 0.0
     versions: Mapping[str, str] = field(default_factory=dict)
+    diverged: int = 0
+    kept: int = 0
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,4 +174,4 @@ def to_rows(rows: Rows) -> Json:
 
 
 class TrainingError(WithstandError):
-    """A training that cannot continue: a loss that is no number, a full disk. What was saved before is kept."""
+    """A training that cannot continue: it diverged, or the disk is full. What was saved before is kept."""

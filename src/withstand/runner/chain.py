@@ -37,7 +37,7 @@ from withstand.core import (
     to_json,
 )
 from withstand.core.optional import optional
-from withstand.core.stage import FILE, How, Record, Rows, Stage, as_rows, read, record_of, to_rows
+from withstand.core.stage import FILE, How, Record, Rows, Stage, TrainingError, as_rows, read, record_of, to_rows
 from withstand.core.stage import Row as StageRow
 from withstand.registry import find
 from withstand.runner.drive import Job, drive
@@ -91,6 +91,14 @@ class Trained:
     def record(self) -> Record:
         return record_of(self.folder)
 
+    def check(self) -> None:
+        """Raise `TrainingError` where the training diverged: what the folder holds is no finished training."""
+        if (record := self.record).diverged:
+            raise TrainingError(
+                f"{record.why}; training was stopped, and the weights after {record.kept} steps are kept",
+                hint=f"lower lr, or train with dtype float32; the kept weights are in {self.folder}",
+            )
+
     @property
     def labels(self) -> dict[str, Json]:
         labels: dict[str, Json] = read(self.folder)["labels"]
@@ -114,11 +122,15 @@ def train(
     root: Path,
     on_stage: OnStage = lambda _place, _done: None,
     log: Callable[[int, int, float], None] = lambda _place, _step, _loss: None,
+    diverged_too: bool = False,
 ) -> list[Trained]:
     """Run the steps, each on the result of the one before, the first on `base`, a local model (`hf`).
 
     Folders lie in `root`. What is there is not trained again; a killed stage resumes at its last saved step. `on_stage`
     is called after every step, done now or earlier; `log` gets its place, step and mean loss.
+
+    Raises `TrainingError` at a stage that diverged, on every call: its best weights lie in its folder. `diverged_too`:
+    go on with these instead; then the caller says what `Record.diverged` says.
     """
     check_trainable(base)
     base.check()
@@ -149,6 +161,8 @@ def train(
         lies_on = base_of(model, target, root)
         model = as_target(model, lies_on, target)
         done.append(Trained(key, target, lies_on, model))
+        if not diverged_too:
+            done[-1].check()
         on_stage(place, done[-1])
     return done
 

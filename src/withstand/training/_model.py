@@ -99,6 +99,10 @@ def check_length(stage: Any, number: int, tokens: int, more: str = "", beginning
         )
 
 
+class NotFiniteError(WithstandError):
+    """Weights that are no numbers, or too large for what they are saved in."""
+
+
 def missing(error: ModuleNotFoundError) -> SpecError:
     """What to install where a library of training is not there."""
     return SpecError(f"training needs {error.name}, which is not installed", hint='pip install "withstand[train]"')
@@ -230,7 +234,7 @@ def save(model: Any, tokenizer: Any, scratch: Path, folder: Path, base_id: str, 
     for name, weight in state.items():
         if not torch.isfinite(weight).all():
             kind = " in float16" if adapter else ""
-            raise WithstandError(f"{name} holds values that are not finite{kind}", hint="lower lr")
+            raise NotFiniteError(f"{name} holds values that are not finite{kind}", hint="lower lr")
     if adapter:
         # False: "auto" asks the hub whether the vocabulary was changed
         model.save_pretrained(str(scratch), state_dict=state, save_embedding_layers=False)

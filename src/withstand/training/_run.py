@@ -2,11 +2,10 @@
 
 import contextlib
 import json
-import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +15,8 @@ from withstand.core import Json, digest, to_json
 from withstand.core.describe import describe, name_of, version_of
 from withstand.core.quiet import quiet
 from withstand.core.stage import FILE, How, Loading, Record, Rows, TrainingError, to_rows
-from withstand.training._model import missing, save
+from withstand.training._diverge import FACTS, Course
+from withstand.training._model import ADAPTER, NotFiniteError, missing, save
 
 WHOLE = "whole.json"
 """In a checkpoint to resume from: it is complete, and how long training had taken."""
@@ -42,28 +42,44 @@ def train(
     key = resume_key(stage, public, rows, how)
     steps_kept: list[int] = []
 
-    def keep(trainer: Any, step: int) -> None:
+    def into(kept: Path) -> str:
+        return save(trainer.model, trainer.processing_class, part / "new", kept, named, revision)
+
+    def keep(step: int) -> None:
         kept = folder / f"step-{step}"
-        kind = save(trainer.model, trainer.processing_class, part / "new", kept, named, revision)
-        write_json(kept / FILE, stage_record(kind, stage, public, rows, how.labels, {"step": step}))
+        write_json(kept / FILE, stage_record(into(kept), stage, public, rows, how.labels, {"step": step}))
         steps_kept.append(step)
         if how.on_checkpoint:
             how.on_checkpoint(step, kept)
 
-    try:
-        with quiet():
-            from transformers import PrinterCallback
+    with _errors(folder, part), quiet():
+        from transformers import PrinterCallback
 
-            trainer = make(part / "saved")
-            trainer.remove_callback(PrinterCallback)
-            start, before = _begun(part, key)
-            steps_kept.extend(before["kept"])
-            watch = watcher(how, keep, before, steps_kept)
-            watch.trainer = trainer
-            trainer.add_callback(watch)
-            _forget_peak(trainer)
-            trainer.train(resume_from_checkpoint=str(start) if start else None)
-            kind = save(trainer.model, trainer.processing_class, part / "new", folder, named, revision)
+        trainer = make(part / "saved")
+        trainer.remove_callback(PrinterCallback)
+        start, before = _begun(part, key)
+        steps_kept.extend(before["kept"])
+        course = Course(part, into, **before.get("course", {}))
+        watch = watcher(how, keep, before, steps_kept, course)
+        trainer.add_callback(watch)
+        course.watch(trainer)
+        _forget_peak(trainer)
+        trainer.train(resume_from_checkpoint=str(start) if start else None)
+        kind = _result(trainer, course, into, folder)
+    record = _record(trainer, watch.seconds(), before["resumed"] + 1, course)
+    steps = sorted(set(steps_kept))
+    write_json(
+        folder / FILE, stage_record(kind, stage, public, rows, how.labels, {"steps": steps, "record": to_json(record)})
+    )
+    shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+@contextlib.contextmanager
+def _errors(folder: Path, part: Path) -> Iterator[None]:
+    """Raise `SpecError` for a missing library and `TrainingError` for a full disk, each with the way out."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise missing(error) from error
     except Exception as error:
@@ -73,13 +89,28 @@ def train(
             f"the disk of {folder.parent} is full; training stopped",
             hint="free disk space and run the same command again: training resumes at the last saved step",
         ) from error
-    record = _record(trainer, watch.seconds(), before["resumed"] + 1)
-    steps = sorted(set(steps_kept))
-    write_json(
-        folder / FILE, stage_record(kind, stage, public, rows, how.labels, {"steps": steps, "record": to_json(record)})
-    )
-    shutil.rmtree(part, ignore_errors=True)
-    return folder
+
+
+def _result(trainer: Any, course: Course, into: Callable[[Path], str], folder: Path) -> str:
+    """Put the trained weights into the folder, or the best ones of a training that diverged; "model" or "adapter".
+
+    Raises `TrainingError` where it diverged before any weights were better than the base.
+    """
+    if not course.why:
+        try:
+            return into(folder)
+        except NotFiniteError as error:
+            course.why = f"{error} at step {trainer.state.global_step}"
+    if course.best is None:
+        raise TrainingError(
+            f"{course.why}; training was stopped, and no earlier step was better than the base",
+            hint="lower lr, or train with dtype float32",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in course.best[0].iterdir():
+        if file.name != FACTS:
+            shutil.copy2(file, folder / file.name)
+    return "adapter" if (folder / ADAPTER[1]).is_file() else "model"
 
 
 def _named(base: str, stage: Any, loading: Loading) -> tuple[str, str]:
@@ -100,9 +131,14 @@ def _begun(part: Path, key: Json) -> tuple[Path | None, dict[str, Any]]:
     return start, _read(start / WHOLE) if start else {"seconds": 0.0, "resumed": -1, "kept": []}
 
 
-def _record(trainer: Any, seconds: float, resumed: int) -> Record:
-    """What the training took, in all its attempts."""
+def _record(trainer: Any, seconds: float, resumed: int, course: Course) -> Record:
+    """What the training took, in all its attempts, and whether it diverged."""
     model = trainer.model
+    loss = next((entry["loss"] for entry in reversed(trainer.state.log_history) if "loss" in entry), None)
+    diverged = {}
+    if course.why and course.best:
+        _, kept, loss = course.best
+        diverged = {"diverged": trainer.state.global_step, "kept": kept, "why": course.why}
     parameters = sum(weight.numel() for weight in model.parameters())
     return Record(
         steps=trainer.state.global_step,
@@ -112,11 +148,12 @@ def _record(trainer: Any, seconds: float, resumed: int) -> Record:
         peak_bytes=_peak(trainer),
         parameters=parameters,
         trained_parameters=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
-        loss=next((entry["loss"] for entry in reversed(trainer.state.log_history) if "loss" in entry), None),
+        loss=loss,
         device=_device(trainer),
         resumed=resumed,
         lr=trainer.args.learning_rate,
         versions={name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")},
+        **diverged,
     )
 
 
@@ -135,14 +172,12 @@ def resume_key(stage: Any, base: str, rows: Rows, how: How) -> str:
     )
 
 
-def watcher(how: How, keep: Any, before: Json, kept: list[int]) -> Any:
+def watcher(how: How, keep: Callable[[int], None], before: Json, kept: list[int], course: Course) -> Any:
     """A callback of the trainer: hands step and loss on, keeps the steps asked for, marks checkpoints as whole, and
-    stops at a loss that is not finite."""
+    stops a training that diverged."""
     from transformers import TrainerCallback
 
     class Watcher(TrainerCallback):  # type: ignore[misc, unused-ignore]
-        trainer: Any = None
-
         def __init__(self) -> None:
             self.started = time.monotonic()
 
@@ -150,24 +185,22 @@ def watcher(how: How, keep: Any, before: Json, kept: list[int]) -> Any:
             return float(before["seconds"]) + time.monotonic() - self.started
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            loss = (logs or {}).get("loss")
-            if loss is None:
-                return
-            if not math.isfinite(loss):
-                raise TrainingError(
-                    f"the loss is {loss} at step {state.global_step} of {state.max_steps}; training was stopped",
-                    hint="lower lr, or train with dtype float32",
-                )
-            if how.log:
-                how.log(state.global_step, loss)
+            if how.log and (logs or {}).get("loss") is not None and not course.why:
+                how.log(state.global_step, logs["loss"])
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step in how.at and state.global_step not in kept:
-                keep(self.trainer, state.global_step)
+            if state.global_step in how.at and state.global_step not in kept and not course.why:
+                try:
+                    keep(state.global_step)
+                except NotFiniteError as error:
+                    course.why = f"{error} at step {state.global_step}"
+            if course.why:
+                control.should_training_stop, control.should_save = True, False
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            whole = {"seconds": self.seconds(), "resumed": before["resumed"] + 1, "kept": kept}
-            write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE, whole)
+            done = {"seconds": self.seconds(), "resumed": before["resumed"] + 1, "kept": kept}
+            path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE
+            write_json(path, {**done, "course": course.state()})
 
     return Watcher()
 

@@ -68,7 +68,8 @@ class SFT(Optimizer, _Dropout, Adapter):
         Sets the global random state of torch, numpy and random, as the libraries below do.
 
         Raises `SpecError` for rows that cannot be trained on, by their number, and for a missing extra;
-        `TrainingError` when the loss is no longer finite, and then no result is saved, or when the disk is full.
+        `TrainingError` when the disk is full, or when the training diverged before it was better than the base. Where
+        it diverges later, the best weights are saved and the record says so.
         """
         given = as_rows(rows)
         check_rows(given)
