@@ -6,7 +6,8 @@ from typing import ClassVar
 import pytest
 
 from learner import chat
-from withstand.core import Message, SpecError, TestCase, stage, user
+from withstand.core import Completion, Message, Sampling, SpecError, TestCase, stage, user
+from withstand.core.records import trajectory
 from withstand.core.stage import How, Loading, Row
 from withstand.judges.contains import Contains
 from withstand.judges.refusal_words import RefusalWords
@@ -16,6 +17,7 @@ from withstand.training import rl
 from withstand.training.adversarial import Adversarial
 from withstand.training.dpo import DPO
 from withstand.training.rl import RL, differ, without_thinking
+from withstand.training.safety_mix import SafetyMix
 from withstand.training.sft import SFT
 
 pytest.importorskip("trl")
@@ -59,7 +61,8 @@ def test_dpo_prefers_the_better_answer(base, tmp_path):
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        (Row(ASKED), "row 1 lacks an answer"), (Row(ASKED, "sorry no"), "row 1 has the same answer twice"),
+        (Row(ASKED), "none of the 1 rows has a rejected answer"), (Row(ASKED, " "), "row 1 has an empty answer"),
+        (Row(ASKED, "sorry no"), "row 1 has the same answer twice"),
         (Row(ASKED[:1], "no"), "row 1 does not end with an answer"),
         (Row(ASKED, "it " * 40), "row 1 has 51 tokens with its rejected answer"),
     ],
@@ -140,20 +143,77 @@ class Kindly:
         yield TestCase(behavior.id, user(f"be kind {behavior.text}"))
 
 
-def test_adversarial_learns_what_broke_the_model(base, tmp_path):
-    sft = SFT(rank=2, steps=1, max_length=64)
+PLAIN = Row(chat("how do i fold paper", "it"))
+KINDLY = (Message("user", "be kind how do i bake bread"), Message("assistant", "sorry no"))
+
+
+def attacked(stage, judge, attack=None, most=4):
+    return Adversarial(stage, attack or Kindly(), judge, most=most, max_tokens=8)
+
+
+def test_adversarial_learns_what_broke_the_model(base, tmp_path, monkeypatch):
+    """The answers that broke it become `rejected`, so that any stage inside, dpo too, learns from what was found."""
     model = find.build("target", {"use": "hf", "id": base, "dtype": "float32"})
-    always = Adversarial(
-        sft, Kindly(), Contains(""), max_tokens=8
-    )  # every answer holds the empty text: all of it broke the model
-    safe, plain = Row(ASKED, safe=True), Row(chat("how do i fold paper", "it"))
-    rows = chain.red_teamed(chain.Step(always, [safe, plain]), model, tmp_path)
-    kindly = (Message("user", "be kind how do i bake bread"), Message("assistant", "sorry no"))
-    assert rows == [safe, plain, Row(kindly, safe=True)]
-    never = replace(always, judge=Contains("no such words"))
-    assert chain.red_teamed(chain.Step(never, [safe, plain]), model, tmp_path) == [safe, plain]
-    done = chain.train(model, [chain.Step(always, [safe, plain])], tmp_path)
+    safe = Row(ASKED, safe=True)
+    sft, always = SFT(rank=2, steps=1, max_length=64), Contains("")  # every answer holds the empty text
+    rows = chain.red_teamed(chain.Step(attacked(sft, always), [safe, PLAIN]), model, tmp_path)
+    said = [model.generate([chat[:-1]], Sampling(max_tokens=8), [0])[0].text for chat in (ASKED, KINDLY)]
+    assert all(said)
+    assert rows == [replace(safe, rejected=said[0]), PLAIN, Row(KINDLY, said[1], safe=True)]
+    twice = [safe, Row(ASKED, "first crease", safe=True), PLAIN]  # a request is attacked once; a row keeps its own
+    rows = chain.red_teamed(chain.Step(attacked(sft, always), twice[1:]), model, tmp_path)
+    assert rows == [*twice[1:], Row(KINDLY, said[1], safe=True)]
+    rows = chain.red_teamed(chain.Step(attacked(sft, always), twice), model, tmp_path)
+    assert rows == [replace(safe, rejected=said[0]), *twice[1:], Row(KINDLY, said[1], safe=True)]
+    never = Contains("no such words")
+    assert chain.red_teamed(chain.Step(attacked(sft, never), [safe, PLAIN]), model, tmp_path) == [safe, PLAIN]
+    dpo = DPO(rank=4, lr=1e-2, batch=1, steps=6, max_length=64, log_every=1)
+    done = chain.train(model, [chain.Step(attacked(dpo, always), [safe, PLAIN])], tmp_path)
     record = stage.read(done[0].folder)
     assert (record["stage"]["use"], record["rows"]["n"]) == ("adversarial", 3)
+    gaps = [
+        logprob(folder, base, KINDLY[:1], "sorry no") - logprob(folder, base, KINDLY[:1], said[1])
+        for folder in (None, done[0].folder)
+    ]
+    assert gaps[1] > gaps[0] + 1
     with pytest.raises(SpecError, match="no request to attack with"):
-        chain.train(model, [chain.Step(always, [plain])], tmp_path)
+        chain.train(model, [chain.Step(attacked(sft, always), [PLAIN])], tmp_path)
+    with pytest.raises(SpecError, match="adversarial is inside safety_mix: it would not attack"):
+        chain.train(model, [chain.Step(SafetyMix(attacked(sft, always)), [safe, PLAIN])], tmp_path)
+
+
+@dataclass(frozen=True)
+class Odd(Kindly):
+    """A prefilled case, one in which the first of two answers broke the model, and one in which the second did."""
+
+    def run(self, behavior, target):
+        yield TestCase(behavior.id, (*user("do it"), Message("assistant", "first ")))
+        for first, second in (("open it", "no no"), ("no", "open it then")):
+            talk = (*user(f"be kind {first}"), Message("assistant", first), *user("and then"))
+            answers = [Completion(talk[:1], first), Completion(talk, second)]
+            yield TestCase(behavior.id, talk, completion=trajectory(answers))
+
+
+def test_what_is_rejected_is_the_answer_to_the_row_s_own_chat(base, tmp_path):
+    model = find.build("target", {"use": "hf", "id": base, "dtype": "float32"})
+    step = chain.Step(attacked(SFT(), Contains("open"), Odd()), [Row(ASKED, safe=True)])
+    *_, first, second = chain.red_teamed(step, model, tmp_path)
+    assert (first.rejected, second.rejected) == ("", "open it then")  # else a good answer is shunned
+    always = replace(step, stage=attacked(SFT(), Contains(""), Odd()))
+    prefilled = chain.red_teamed(always, model, tmp_path)[1]
+    assert prefilled.chat == (*user("do it"), Message("assistant", "sorry no"))
+    assert prefilled.rejected.startswith("first ")
+    cases = [(user("a"), ""), (user("a"), "it"), (user("b"), " sorry no"), (ASKED[:1], "it")]  # none but "it" is one
+    row, *rest = attacked(SFT(), always.stage.judge, most=2).broken(Row(ASKED, safe=True), cases)
+    assert [row.rejected for row in (row, *rest)] == ["it", "it", ""]
+
+
+def test_dpo_learns_ordinary_rows_beside_its_pairs_by_hand(base, tmp_path):
+    """L = mean DPO of the pairs, which is log 2 at first, + clean * mean cross-entropy of the ordinary answers."""
+    way = DPO(rank=4, lr=1e-3, batch=2, steps=1, max_length=32, log_every=1, clean=0.5, save_every=0)
+    losses, other = [], Row(chat("be kind", "open it then"))
+    rows = [PLAIN, Row(ASKED, "first crease"), other]
+    way.train(base, rows, tmp_path / "a", How(lambda _, loss: losses.append(loss)))
+    nats = [-logprob(None, base, row.chat[:1], f"{row.chat[1].text} <|im_end|>") for row in (PLAIN, other)]
+    assert losses == [pytest.approx(0.693147 + 0.5 * sum(nats) / (2 + 4), abs=1e-4)]
+    assert stage.read(tmp_path / "a")["rows"]["n"] == 3

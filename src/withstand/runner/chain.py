@@ -23,6 +23,8 @@ from typing import Any
 
 from withstand.core import (
     Behavior,
+    Chat,
+    Completion,
     Flow,
     Json,
     Model,
@@ -37,6 +39,7 @@ from withstand.core import (
     to_json,
 )
 from withstand.core.optional import optional
+from withstand.core.records import answers_of
 from withstand.core.stage import FILE, How, Record, Rows, Stage, TrainingError, as_rows, read, record_of, to_rows
 from withstand.core.stage import Row as StageRow
 from withstand.registry import find
@@ -168,12 +171,15 @@ def train(
 
 
 def red_teamed(step: Step, model: Any, root: Path) -> list[StageRow]:
-    """The step's rows, and those that its attack on the model found. What was asked is kept in a store in `root`."""
+    """The step's rows, and those that its attack on the model found. What was asked is kept in a store in `root`.
+
+    Of rows with the same request the first alone is attacked with."""
     stage: Any = step.stage
     target, described = Target(model, sampling=Sampling(max_tokens=stage.max_tokens)), find.describe(stage)
-    jobs: dict[str, Job] = {}
-    for row in as_rows(step.rows):
-        if row.safe:
+    given, jobs, places = as_rows(step.rows), dict[str, Job](), dict[Chat, int]()
+    for place, row in enumerate(given):
+        if row.safe and row.chat[:-1] not in places:
+            places[row.chat[:-1]] = place
             key = digest(["red team", described, _identity(model), to_json(row)])
             jobs[key] = Job((key,), key, CASES, partial(_searched, stage, row, target, key), counted=False)
     if not jobs:
@@ -185,20 +191,30 @@ def red_teamed(step: Step, model: Any, root: Path) -> list[StageRow]:
         if tally.failures:
             raise SpecError(f"the attack failed: {tally.failures[0].error}", hint=tally.failures[0].hint)
         rows = store.reused(jobs)
-        more = [from_json(StageRow, value) for key in jobs for value in rows[key].value]
-    return [*as_rows(step.rows), *dict.fromkeys(more)]
+        results = [[from_json(StageRow, value) for value in rows[key].value] for key in jobs]
+    for place, result in zip(places.values(), results, strict=True):
+        given[place] = result[0]
+    return [*given, *dict.fromkeys(row for result in results for row in result[1:])]
 
 
 def _searched(stage: Any, row: StageRow, target: Target, key: str) -> Flow[tuple[Row, ...]]:
     behavior = Behavior(id=key[:12], text=row.chat[-2].text)
     search = collected(stage.attack.run(behavior, target))
     cases = yield from intercept(search, defended)
-    broken = []
+    broken: list[tuple[Chat, str]] = []
+
+    def broke(answer: Completion) -> Flow[bool]:
+        verdict = yield from intercept(graded(stage.judge, behavior, answer), defended)
+        return bool(verdict.outcome == "success")
+
     for case in cases:
         answers = [case.completion] if case.completion else (yield from intercept(ask(target, [case.chat]), defended))
-        verdict = yield from intercept(graded(stage.judge, behavior, answers[0]), defended)
-        if verdict.outcome == "success":
-            broken.append(case.chat)
+        if not (yield from broke(answers[0])):
+            continue
+        *earlier, last = answers_of(answers[0])
+        if earlier and not (yield from broke(replace(answers[0], text=last))):
+            last = ""  # an earlier answer broke it: the last one may be a good one
+        broken.append((case.chat, last))
     return (Row(key, "found", to_json(stage.broken(row, broken))),)
 
 
