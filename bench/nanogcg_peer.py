@@ -62,7 +62,7 @@ def timed(model, tokenizer, job) -> dict:
 
 
 def searched(model, tokenizer, job) -> None:
-    """Operations are counted as withstand.models._flops counts them."""
+    """Operations are counted as withstand.engine.flops counts them."""
     gradient, add = GCG.compute_token_gradient, AttackBuffer.add
     best = (float("inf"), None)
     steps, flops, start = 0, 0.0, 0.0

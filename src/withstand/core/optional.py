@@ -30,6 +30,7 @@ OPTIONAL: Mapping[str, Any] = {
     "surrogates": (),
     "together": 1,
     "parts": None,
+    "begun_at": None,
     "upper_bound": False,
     "conversations": False,
     "variants": 0,
@@ -62,8 +63,11 @@ behavior; a judge of judges asks those that it has; `guards`, what it can judge 
 as it reads an answer. Of
 an attack: `needs`, what the target must give; `surrogates`, the models that it searches on instead of the target;
 `together`, how many behaviors share a forward pass; `parts`, how many parts of work one call gets before they are saved
-(None: as many as wait); `upper_bound`, whether what it sends is no text; `conversations`, whether the target takes part
-in its test cases, so that their completions hold several answers; `variants`, how many test cases it should make that
+(None: as many as wait); `begun_at(slot)`, of one whose `advance(model, parts)` changes token ids, the state of a
+search that begins at these, for a stage that attacks a model while it trains it: losses from before the weights changed
+must not count, and the states that `advance` returns hold the ids at hand as "slot"; `upper_bound`, whether what it
+sends is no text; `conversations`, whether the target takes part in its test cases, so that their completions hold
+several answers; `variants`, how many test cases it should make that
 ask for the same as the behavior, so that a run sends those of the benign half too. Of a model: `hosts` that text is
 sent to, `release()`, called when no later stage asks it, and `footprint()`, the JSON of `withstand.runner.memory`; None
 where it takes no memory of this machine; `marks`, labels that its training left, of `withstand.core.stage.MARKS`.

@@ -45,12 +45,12 @@ def as_rows(rows: Rows) -> list[Row]:
 @dataclass(frozen=True, slots=True)
 class Record:
     """What a stage has used. `tokens`: all that passed through the model, prompts too. `flops`: 6 x parameters x
-    tokens, also where an adapter needs less. `seconds` over all attempts, less what a kill lost. `peak_bytes`: most
-    memory at once, of the device, or of the process on a CPU. `loss`: the last that was logged, None before any.
-    `device`: "cpu" or a GPU's name. `resumed`: how often it resumed after an interruption. `lr`: the
-    peak learning rate, 0 in records of before this field. `diverged`: the step at which training stopped since it
-    diverged, 0 if it did not; `why` in words. Then the folder holds the weights after `kept` steps, and `loss` is the
-    mean of the steps before them."""
+    tokens, also where an adapter needs less, and what a search on the way took. `seconds` over all attempts, less what
+    a kill lost. `peak_bytes`: most memory at once, of the device, or of the process on a CPU. `loss`: the last that was
+    logged, None before any. `device`: "cpu" or a GPU's name. `resumed`: how often it resumed after an interruption.
+    `lr`: the peak learning rate, 0 in records of before this field. `diverged`: the step at which training stopped
+    since it diverged, 0 if it did not; `why` in words. Then the folder holds the weights after `kept` steps, and `loss`
+    is the mean of the steps before them."""
 
     steps: int
     tokens: int

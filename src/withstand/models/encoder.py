@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError, at_least, bounded
+from withstand.engine.flops import watch
 from withstand.models._device import torch_device
-from withstand.models._flops import watch
 from withstand.models._folder import TOKENIZER, files_digest, resolve
 from withstand.models._shared import built_once
 

@@ -19,10 +19,10 @@ from withstand.core.device import GIB, free_memory
 from withstand.core.errors import positive
 from withstand.core.records import as_dicts
 from withstand.core.stage import Loading
+from withstand.engine.flops import watch
 from withstand.models._chat import refuse_images
 from withstand.models._device import fastest_dtype, row_bytes, torch_device, weight_bytes
 from withstand.models._fields import json_object
-from withstand.models._flops import watch
 from withstand.models._folder import BUILTIN, MODERATION, RAW, identity_of, loading_of, marks_in, resolve
 from withstand.models._quantized import BITSANDBYTES, Kind, Quantized, quantized, settings
 from withstand.models._thinking import Tags, Watch, answer_start, split_thinking

@@ -153,7 +153,7 @@ def train(
             root.mkdir(parents=True, exist_ok=True)
             with locked(root / f"{key}.lock"):
                 folder = whole(model, root)
-                rows = red_teamed(step, model, root) if hasattr(step.stage, "attack") else step.rows
+                rows = red_teamed(step, model, root) if hasattr(step.stage, "broken") else step.rows
                 model.release()  # the training loads the base anew: two of it would be in memory
                 how = How(watch, step.at, labels=step.labels, loading=model.loading())
                 step.stage.train(folder, rows, target, how)

@@ -140,10 +140,11 @@ def _record(trainer: Any, seconds: float, resumed: int, course: Course) -> Recor
         _, kept, loss = course.best
         diverged = {"diverged": trainer.state.global_step, "kept": kept, "why": course.why}
     parameters = sum(weight.numel() for weight in model.parameters())
+    tokens = int(trainer.state.num_input_tokens_seen)
     return Record(
         steps=trainer.state.global_step,
-        tokens=int(trainer.state.num_input_tokens_seen),
-        flops=6.0 * parameters * int(trainer.state.num_input_tokens_seen),
+        tokens=tokens,
+        flops=6.0 * parameters * tokens + getattr(trainer, "more_flops", 0.0),  # of a search on the way
         seconds=seconds,
         peak_bytes=_peak(trainer),
         parameters=parameters,

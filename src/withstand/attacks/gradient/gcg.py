@@ -6,6 +6,7 @@ hand competes with its candidates unless `buffer` is 0; candidates must survive 
 candidate is scored twice in a step; the returned loss is that of the text, read and scored anew.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -94,6 +95,10 @@ class GCG:
             yield from reinforced(self, behavior, target)
         else:
             yield from work_in_pieces(target.weights(self), self.advance, behavior)
+
+    def begun_at(self, slot: Sequence[int]) -> Json:
+        """The state of a search that begins at these token ids: nothing of an earlier search counts."""
+        return {"step": 0, "slot": [*slot], "best": [], "lowest": math.inf, "kept": [], "gradient": "", "done": False}
 
     @property
     def parts(self) -> int:

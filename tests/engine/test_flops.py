@@ -17,7 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel, Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from withstand.models._flops import watch
+from withstand.engine.flops import watch
 from withstand.models.hf import HF
 
 SIZES = {
