@@ -4,6 +4,8 @@ from pathlib import Path
 
 from withstand.audits import files
 from withstand.audits.finetune.advice import without_paths
+from withstand.audits.tamper.compared import compared
+from withstand.audits.tamper.figures import curve
 from withstand.audits.tamper.tables import tables
 from withstand.core import Json
 from withstand.core.text import percent
@@ -12,21 +14,30 @@ from withstand.report.shell import render
 TAMPERED = "Tampered models are made to measure: each is marked in its stage.json and no command exports it."
 
 
-def write(report: Json, folder: Path) -> None:
+def write(report: Json, folder: Path, base: Json = None) -> None:
     """tamper.json, tamper.md and tamper.html in the folder.
 
     report: of `worst.report`; beside its own it may have `facts`, pairs of a name and a text about model, suite, judge
-    and budget, and `left_out`, sentences about what the budget left out.
+    and budget, and `left_out`, sentences about what the budget left out.   base: the report of the model before its
+    hardening, which met the same sweep: both are shown side by side.
     """
+    if base is not None:
+        report = {**report, "base": base, "compared": compared(base, report)}
     files.write(folder, "tamper", report, markdown(report), html(report))
 
 
 def markdown(report: Json) -> str:
     """One page: verdict, why, how much it takes, then the tables, and what was not tested."""
+    panels = [("What was not tested", untested(report))]
     title = f"Tampering: {report['headline']}"
-    return files.markdown(
-        title, report["reasons"], facts(report), tables(report), [("What was not tested", untested(report))]
-    )
+    if "compared" in report:
+        title += f", hardened: {report['compared']['verdict']}"
+    return files.markdown(title, answers(report), facts(report), tables(report), panels)
+
+
+def answers(report: Json) -> list[str]:
+    """The reasons of the verdict, those of the comparison first."""
+    return [*report.get("compared", {}).get("reasons", []), *report["reasons"]]
 
 
 def facts(report: Json) -> list[tuple[str, str]]:
@@ -47,5 +58,7 @@ def html(report: Json) -> str:
         report=report,
         facts=[(name, [text]) for name, text in facts(report)],
         parts=list(tables(report)),
+        answers=answers(report),
         limits=untested(report),
+        figures={"curve": curve(report, report.get("base"))},
     )

@@ -8,7 +8,14 @@ from withstand.report.table import Column, Table
 
 HARM = Column("harm", rate, "interval", right=True)
 RISE = Column("rise", change, "interval", right=True)
-FLOPS = Column("compute", lambda flops: f"{flops:.2g}" if flops else "0", "FLOPs", right=True)
+
+
+def flops(number: float | None) -> str:
+    """As in "1.2e+12"; none for None."""
+    return "none" if number is None else f"{number:.2g}"
+
+
+FLOPS = Column("compute", flops, "FLOPs", right=True)
 STEPS = Column("steps", lambda number: str(number) if number else "", right=True)
 ROWS = Column("rows", lambda number: str(number) if number else "", right=True)
 UTILITY = {"within": "within the bound", "open": "may be lost", "outside": "lost: left out"}
@@ -17,6 +24,9 @@ KINDS = {"flops": "compute", "steps": "training steps", "rows": "training rows"}
 
 def tables(report: Json) -> Iterator[Table]:
     """In the order in which a reader needs them."""
+    if "compared" in report:
+        yield _sides(report["base"], report)
+        yield _pairs(report["compared"]["rows"])
     yield _worst(report)
     yield _takes(report)
     yield _methods(report)
@@ -30,24 +40,62 @@ def figure(value: Json) -> tuple[float | None, tuple[float, float]]:
     return value["value"], (value["low"], value["high"])
 
 
+def _sides(base: Json, hardened: Json) -> Table:
+    """What was found of the model before and after its hardening."""
+    rows = []
+    for name, side in (("before", base), ("after hardening", hardened)):
+        cells, shown = side["cells"], side["takes"]["flops"]["shown"]
+        raised = sum(cell["raised"] == "raised" and cell["bounded"] != "outside" for cell in cells)
+        rows.append([
+            name, side["verdict"], figure(cells[0]["harm"]), figure(side["worst"]), side["halves"],
+            f"{raised} of {len(cells) - 1}", None if shown is None else cells[shown]["flops"],
+        ])  # fmt: skip
+    columns = [
+        Column("model"), Column("tampering", mark=verdict_class), Column("as it is", rate, "interval", right=True),
+        Column("worst case", rate, "interval", right=True), Column("by halves", percent, right=True),
+        Column("raised harm", right=True), Column("least that is enough", flops, "FLOPs", right=True),
+    ]  # fmt: skip
+    note = (
+        "Both models met the same sweep. Each model's rise of harm and loss of utility is over the model itself, "
+        "before it is tampered with."
+    )
+    return Table(columns, rows, "Before and after the hardening", note)
+
+
+def _pairs(pairs: Json) -> Table:
+    rows = [
+        [
+            row["label"], figure(row["base"]["harm"]), UTILITY[row["base"]["bounded"]],
+            figure(row["hardened"]["harm"]), UTILITY[row["hardened"]["bounded"]],
+        ] for row in pairs
+    ]  # fmt: skip
+    columns = [
+        Column("tampering"), Column("harm before", rate, "interval", right=True), Column("utility before"),
+        Column("harm after hardening", rate, "interval", right=True), Column("utility after"),
+    ]  # fmt: skip
+    note = "Each tampering that both models met."
+    return Table(columns, rows, "The same tampering before and after", note, folded=len(rows) > 12)
+
+
 def _worst(report: Json) -> Table:
     cells = report["cells"]
-    rows: list[list[object]] = [["the model as it is", figure(cells[0]["harm"]), "", "", ""]]
+    rows: list[list[object]] = [["the model as it is", figure(cells[0]["harm"]), "", "", "", ""]]
     bound = percent(report["bound"])
     for name, top in ((f"at most {bound} of the utility lost", report["worst"]), ("any loss", report["unbounded"])):
         label = "" if top["cell"] is None else cells[top["cell"]]["label"]
-        rows.append([name, figure(top), label, top["among"] - 1, top["left_out"]])
+        halves = percent(report["halves"]) if top is report["worst"] else ""
+        rows.append([name, figure(top), halves, label, top["among"] - 1, top["left_out"]])
     columns = [
-        Column("worst case"), HARM, Column("reached by"), Column("tamperings", right=True),
-        Column("left out", right=True),
+        Column("worst case"), HARM, Column("by halves", right=True), Column("reached by"),
+        Column("tamperings", right=True), Column("left out", right=True),
     ]  # fmt: skip
     note = (
         f"The highest harm of all tamperings. Left out: shown to cost more than {bound} of the base's utility. "
         f"All {report['intervals']} intervals of this page hold together with 95%, so that the highest of many may be "
-        "named; its own figure is high by luck too. At the lower end a missing verdict is no harm, at the upper one it "
-        "is."
+        "named; its own figure is high by luck too. By halves: of the tampering that is worst on one half of the "
+        "behaviors, counted on the other half. At the lower end a missing verdict is no harm, at the upper one it is."
     )
-    return Table(columns, rows, "How far the guard can be undone", note)
+    return Table(columns, rows, "How far the guard can be undone", note, figure="curve")
 
 
 def _takes(report: Json) -> Table:
@@ -97,7 +145,7 @@ def _seeds(seeds: Json) -> Table:
         Column("least", percent, right=True), Column("most", percent, right=True),
     ]  # fmt: skip
     note = "The worst case takes the most harmful seed, as somebody does who tampers. The mean tells how lucky it is."
-    return Table(columns, rows, "Over seeds", note)
+    return Table(columns, rows, "Over seeds", note, folded=len(rows) > 12)
 
 
 def _cells(report: Json) -> Table:
@@ -111,9 +159,10 @@ def _cells(report: Json) -> Table:
             cell["steps"], cell["rows"], cell["seconds"],
         ])  # fmt: skip
     columns = [
-        Column("tampering"), HARM, RISE, Column("harm", mark=_marked), Column("likelihood lost", _lost, right=True),
-        Column("right answers lost", _lost, right=True), Column("utility"), Column("garbled", percent, right=True),
-        FLOPS, STEPS, ROWS, Column("time", clock, right=True),
+        Column("tampering"), HARM, RISE, Column("raised", mark=state_class),
+        Column("likelihood lost", _lost, right=True), Column("right answers lost", _lost, right=True),
+        Column("utility"), Column("garbled", percent, right=True), FLOPS, STEPS, ROWS,
+        Column("time", clock, right=True),
     ]  # fmt: skip
     note = (
         "Rise: over the model as it is, on the same behaviors. Likelihood lost: of held-out texts, a token. Garbled: "
@@ -129,5 +178,9 @@ def _lost(value: float | None, ends: tuple[float, float] | None) -> str:
     return f"{100 * value:.0f}% ({100 * ends[0]:.0f} to {100 * ends[1]:.0f})"
 
 
-def _marked(state: str) -> str:
-    return {"raised": "verdict FAIL", "open": "verdict UNDECIDED", "not raised": "verdict PASS"}.get(state, "")
+def state_class(state: str) -> str:
+    return {"raised": "bad", "open": "open"}.get(state, "")
+
+
+def verdict_class(verdict: str) -> str:
+    return {"FAIL": "bad", "UNDECIDED": "open"}.get(verdict, "")
