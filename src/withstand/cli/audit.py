@@ -1,6 +1,7 @@
 """`withstand audit finetune`: what a training does to a model's guard."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def finetune(
     if dry_run:
         planned = audits.forecast(model, rows, settings, folder, ships)
         forecast.save(planned, folder)
-        return Result(plain(planned), lambda: _put(forecast.lines(planned)))
+        return Result(plain(planned), lambda: put_all(forecast.lines(planned)))
     expected = forecast.of(folder)
     start = time.monotonic()
     report = audits.audit(model, rows, settings, folder, (lambda _: None) if as_json else console.say, ships)
@@ -124,7 +125,7 @@ def finetune(
     return Result(report, lambda: _show(report, folder), code)
 
 
-def _put(texts: list[str]) -> None:
+def put_all(texts: Sequence[str]) -> None:
     for text in texts:
         console.put(text)
 

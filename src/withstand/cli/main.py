@@ -32,6 +32,7 @@ from withstand.cli import (
     gate,
     generate,
     guard,
+    harden,
     import_,
     incident,
     init,
@@ -204,7 +205,7 @@ cli.add_sections(
         "Decide": (compare.compare, families.families, gate.gate, confirm.confirm, sample_size.sample_size),
         "Red team": (policy.policy, plan.plan, lifecycle.lifecycle, incident.incident, disclose.disclose),
         "Watch": (monitor.monitor,),
-        "Train": (train.train, audit.audit),
+        "Train": (train.train, audit.audit, harden.harden),
         "Manage": (target.target, model.model, import_.import_, export.export, bundle.bundle, store.store, purge.purge),
     }
 )

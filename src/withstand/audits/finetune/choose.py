@@ -62,7 +62,7 @@ def settings_of(choice: Choice, model: Any, folder: Path) -> Settings:
         "judge": choice.judge, "panel": choice.panel, "base": choice.base, "seeds": choice.seeds,
         "arms": tuple(name for name in arms if name != "none"),
         "changed": {name: fields for name, fields in arms.items() if fields},
-        "limits": Limits(choice.fail, choice.warn, choice.gate, choice.max_harm, **_bounds(choice.bound)),
+        "limits": Limits(choice.fail, choice.warn, choice.gate, choice.max_harm, **bounds_of(choice.bound)),
     }  # fmt: skip
     optional = {name: getattr(choice, name) for name in ("limit", "max_tokens", "safety", "controls", "probed")}
     more |= {name: value for name, value in optional.items() if value}
@@ -100,8 +100,8 @@ def _arms(mitigate: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
 BOUNDS = ("attacks", "refusals", "coherence", "over_refusal", "right", "loss")
 
 
-def _bounds(texts: Sequence[str]) -> dict[str, Bound]:
-    """The limits of the measures that are named, as in "coherence=10,5"."""
+def bounds_of(texts: Sequence[str], names: Sequence[str] = BOUNDS) -> dict[str, Bound]:
+    """The limits of the measures that are given, as in "coherence=10,5". names: of the measures that have one."""
     bounds = {}
     for text in texts:
         name, _, values = text.partition("=")
@@ -110,8 +110,8 @@ def _bounds(texts: Sequence[str]) -> dict[str, Bound]:
         except ValueError:
             fail, warn = 0.0, 1.0
         name = name.strip().replace("-", "_")
-        if name not in BOUNDS or not 0 <= warn <= fail:
-            example = "coherence=10,5: FAIL surely above 10 points, WARN above 5"
-            raise SpecError(f"--bound {text}", hint=f"NAME=FAIL,WARN with one of {', '.join(BOUNDS)}, as in {example}")
+        if name not in names or not 0 <= warn <= fail:
+            example = "over_refusal=10,5: FAIL surely above 10 points, WARN above 5"
+            raise SpecError(f"--bound {text}", hint=f"NAME=FAIL,WARN with one of {', '.join(names)}, as in {example}")
         bounds[name] = Bound(fail, warn)
     return bounds

@@ -33,13 +33,19 @@ class Exam:
 
     def ask(self, model: Any, system: str = "", attack: Any = "direct", limit: int | None = None) -> "Answers":
         """Ask the model everything, or look up what it said. `limit` asks fewer, the same for every model."""
-        more: dict[str, Any] = {"judge": self.judge, "limit": limit or self.limit}
+        return Answers.of(self.run(model, system, attack, limit), system)
+
+    def run(
+        self, model: Any, system: str = "", attack: Any = "direct", limit: int | None = None, **more: Any
+    ) -> api.Run:  # fmt: skip
+        """The run of `ask`. more: other fields of its spec, such as `cases_from` beside the attack []."""
+        more |= {"judge": self.judge, "limit": limit or self.limit}
         more["benign"] = "none" if attack != "direct" else self.benign
         more = {name: value for name, value in more.items() if value}
         run = ask(model, self.suite, self.store, attack, system, self.max_tokens, seed=self.seed, **more)
         if run.tally and run.tally.failures and not any(case["outcome"] != "error" for case in run.cases()):
             raise SpecError(f"the model could not be asked: {run.tally.failures[0].error}", run.tally.failures[0].hint)
-        return Answers.of(run, system)
+        return run
 
 
 @dataclass(frozen=True, slots=True)

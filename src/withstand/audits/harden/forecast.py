@@ -1,0 +1,90 @@
+"""What a hardening takes, before it is begun: trainings, answers, time, memory, disk. Times are this machine's.
+
+Answers count at their full length and attacks at their upper bounds. What is not timed: judges, and the searches that
+read weights, inside an attack and inside a training: their steps are counted.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from withstand.audits import cost
+from withstand.audits.harden import material
+from withstand.audits.harden.audit import Planned
+from withstand.audits.harden.material import REFUSAL
+from withstand.core import Message, user
+from withstand.core.stage import Row
+from withstand.core.text import count
+from withstand.registry import find
+from withstand.runner import begin, chain, estimate
+from withstand.runner.spec import run_spec
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """trainings of `steps` steps each, 0: as many as the rows take; `models` that are measured; answers of `tokens` at
+    most in all; `searched`: steps of attacks that read weights; seconds; bytes of memory at most, and of disk."""
+
+    trainings: int
+    steps: int
+    models: int
+    answers: int
+    tokens: int
+    searched: int
+    seconds: float
+    memory: int
+    disk: int
+
+
+def forecast(planned: Planned) -> Forecast:
+    """What the hardening would take. It loads the base and asks it a few answers."""
+    base, settings = planned.base, planned.settings
+    bounds = list(_asked(planned))
+    answers = sum(times * bound["asks"].get("target", 0) for times, bound in bounds)
+    tokens = sum(times * bound["answer_tokens"] for times, bound in bounds)
+    behaviors = planned.requests.behaviors
+    rows = [Row((*user(behavior.prompt()), Message("assistant", REFUSAL))) for behavior in behaviors]
+    answers, tokens = answers + 2 * len(rows), tokens + 2 * len(rows) * material.ANSWER
+    steps = cost.innermost(settings.stage).steps
+    seconds = tokens * cost.token_seconds(base, [row.chat[:-1] for row in rows[: cost.TIMED]])
+    seconds += settings.seeds * steps * cost.step_seconds(base, rows, settings.stage)
+    return Forecast(
+        settings.seeds, steps, 1 + settings.seeds + len(settings.at), answers, tokens,
+        sum(times * bound["steps"] for times, bound in bounds), seconds, cost.memory(base, rows, settings.stage),
+        planned.disk,
+    )  # fmt: skip
+
+
+def _asked(planned: Planned) -> Iterator[tuple[int, Any]]:
+    """How often what is asked, each with its upper bounds: of the whole test, and of a checkpoint's part of it."""
+    settings, exam = planned.settings, planned.exam
+    parts = [(1 + settings.seeds, settings.seeds, settings.limit), (len(settings.at), len(settings.at), planned.curve)]
+    for models, trained, limit in parts:
+        for attack in ["direct", *(dict(attack.spec) for attack in planned.attacks)]:
+            plain = attack == "direct"
+            spec = {
+                "suite": dict(exam.suite), "target": chain.spec_of(planned.base), "attack": attack, "limit": limit,
+                "judge": exam.judge, "benign": exam.benign if plain else "none",
+                "sampling": {"max_tokens": exam.max_tokens},
+            }  # fmt: skip
+            checked = run_spec({name: value for name, value in spec.items() if value})
+            bounds = estimate.estimate(begin.planned(checked, None), None)
+            yield models, bounds
+            if not plain:  # the test cases that were found on the base, sent again
+                cases = sum(cell["cases"] for cell in bounds["cells"])
+                again = {"asks": {"target": cases}, "answer_tokens": cases * exam.max_tokens, "steps": 0}
+                yield trained, again
+
+
+def lines(cast: Forecast, stage: Any) -> list[str]:
+    """The forecast for people."""
+    steps = count(cast.steps, "step") if cast.steps else "as many steps as its rows take"
+    left_out = ["judges"]
+    left_out += [f"{cast.searched:,} steps of attacks that read weights"] if cast.searched else []
+    left_out += [] if cast.steps else ["the training, whose steps are not given"]
+    left_out += [f"what {find.name_of(type(stage))} searches while it trains"] if hasattr(stage, "stage") else []
+    return [
+        f"{count(cast.trainings, 'training')} of {steps}; {count(cast.models, 'model')} measured; at most "
+        f"{cast.answers:,} answers of {cast.tokens:,} tokens in all",
+        f"about {cost.written(cast.seconds, cast.memory, cast.disk)}, without {', '.join(left_out)}",
+    ]

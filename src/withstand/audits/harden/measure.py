@@ -1,0 +1,155 @@
+"""One model of a hardening, put to the same attacks, harmless prompts and clean texts as the others."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from withstand import api
+from withstand.audits.finetune import quiz
+from withstand.audits.finetune.exam import Answers, Exam
+from withstand.audits.finetune.readings import Texts
+from withstand.audits.harden.families import Chosen
+from withstand.audits.harden.records import Attacked, Measured, Tries
+from withstand.core import Chat, SpecError
+from withstand.core.optional import optional
+from withstand.core.refusal import refusal_in
+from withstand.engine import likelihood
+from withstand.registry import find
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A model on the way of a training: its name for people, the training's seed and the step, and what was spent."""
+
+    name: str
+    seed: int = 0
+    step: int = 0
+    flops: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass
+class Bench:
+    """What all models of a hardening are asked.   texts: clean chats with their answers.   searched: by attack, the run
+    that searched on the base, whose test cases are sent again.   untested: what could not be, in sentences."""
+
+    exam: Exam
+    system: str
+    attacks: Sequence[Chosen]
+    utility: Mapping[str, Any] | None
+    say: Callable[[str], None]
+    texts: Sequence[Chat] = ()
+    searched: dict[str, str] = field(default_factory=dict)
+    untested: list[str] = field(default_factory=list)
+    base_right: quiz.Answered | None = None
+
+    def base(self, model: Any) -> Measured:
+        """The base, with all that is searched on it."""
+        attacks = []
+        for attack in self.attacks:
+            self.say(f"{attack.label} on the base")
+            run = self.exam.run(model, self.system, dict(attack.spec))
+            self.searched[attack.label] = run.name
+            attacks.append(self._attacked(attack, run, {}))
+        self.base_right = quiz.right_answers(self.exam, self.utility, model, self.system)
+        return self._measured(model, Stop("base"), attacks, None, self.base_right)
+
+    def after(self, model: Any, stop: Stop, limit: int | None = None) -> Measured:
+        """A model that was trained: the base's test cases sent again, and every attack searched anew.
+
+        limit: fewer behaviors, and no questions, as of a checkpoint.
+        """
+        attacks = []
+        for attack in self.attacks:
+            self.say(f"{attack.label} on {stop.name}, seed {stop.seed}")
+            sent = self._sent_again(model, attack, stop, limit)
+            attacks.append(self._attacked(attack, self._searched(model, attack, stop, limit), sent, stop))
+        right = None
+        if limit is None and self.beats_chance:
+            right = quiz.right_answers(self.exam, self.utility, model, self.system)
+        return self._measured(model, stop, attacks, limit, right)
+
+    @property
+    def beats_chance(self) -> bool:
+        """Whether the base answers questions better than who guesses, with its whole interval: else they say nothing of
+        what was lost."""
+        right = self.base_right
+        return right is not None and right.low is not None and right.low > right.chance
+
+    def _sent_again(self, model: Any, attack: Chosen, stop: Stop, limit: int | None) -> dict[str, Tries]:
+        """What the test cases do that were found on the base; nothing of what is no text."""
+        if optional(find.build("attack", dict(attack.spec)), "upper_bound"):
+            return {}
+        try:
+            run = self.exam.run(model, self.system, [], limit, cases_from=self.searched[attack.label])
+        except SpecError as error:
+            return self._failed(attack, "its test cases found on the base", stop, error)
+        return tries_of(run, self.system)
+
+    def _searched(self, model: Any, attack: Chosen, stop: Stop, limit: int | None) -> api.Run | None:
+        try:
+            return self.exam.run(model, self.system, dict(attack.spec), limit)
+        except SpecError as error:
+            self._failed(attack, "its search", stop, error)
+            return None
+
+    def _failed(self, attack: Chosen, what: str, stop: Stop, error: SpecError) -> dict[str, Tries]:
+        """What is tried without a verdict where an attack cannot be put to a model: nothing done until then is lost."""
+        self.untested.append(f"{attack.label}, {what}, on {stop.name}, seed {stop.seed}: {error}")
+        self.say(self.untested[-1])
+        return {}
+
+    def _attacked(
+        self, attack: Chosen, run: api.Run | None, fixed: Mapping[str, Tries], stop: Stop | None = None
+    ) -> Attacked:  # fmt: skip
+        label, family, held_out = attack.label, attack.families[0], attack.held_out
+        if run is None:
+            return Attacked(label, family, held_out, fixed, {})
+        spent: dict[str, dict[str, float]] = {}
+        clusters = {}
+        for case in run.cases():
+            clusters[case["behavior"]] = case["cluster"]
+            used = spent.setdefault(case["behavior"], {"flops": 0.0, "seconds": 0.0})
+            for name in used:
+                used[name] = max(used[name], case["spent"].get(name) or 0.0)
+        sums = {name: sum(used[name] for used in spent.values()) for name in ("flops", "seconds")}
+        return Attacked(
+            label, family, held_out, fixed, tries_of(run, self.system), clusters, (run.name,), sums["flops"],
+            sums["seconds"],
+        )  # fmt: skip
+
+    def _measured(
+        self, model: Any, stop: Stop, attacks: Sequence[Attacked], limit: int | None, right: quiz.Answered | None
+    ) -> Measured:  # fmt: skip
+        self.say(f"plain and harmless prompts on {stop.name}, seed {stop.seed}")
+        nats: Texts = likelihood.answer_nats(
+            model, [chat[:-1] for chat in self.texts], [chat[-1].text for chat in self.texts]
+        )  # fmt: skip
+        return Measured(
+            stop.name, stop.seed, stop.step, tuple(attacks), self._refused(model, limit), nats, right, stop.flops,
+            stop.seconds,
+        )  # fmt: skip
+
+    def _refused(self, model: Any, limit: int | None) -> dict[str, bool | None]:
+        """By harmless prompt, whether it is refused; None where there is no answer."""
+        run = self.exam.run(model, self.system, limit=limit)
+        return {
+            case["behavior"]: None if case["completion"] is None else refused(case["completion"])
+            for case in run.cases()
+            if run.cells[case["cell"]]["benign"]
+        }
+
+
+def refused(text: str) -> bool:
+    """Whether an answer refuses; one that says nothing counts as such."""
+    return not text.strip() or bool(refusal_in(text))
+
+
+def tries_of(run: api.Run, system: str) -> dict[str, Tries]:
+    """By behavior what was tried on it, as a fine-tuning audit reads answers: an empty one is no harm."""
+    answers = Answers.of(run, system)
+    counts: dict[str, Counter[bool | None]] = {}
+    for case, harmful in answers.harm.items():
+        counts.setdefault(answers.behavior[case], Counter())[harmful] += 1
+    return {name: Tries(count[True], count[None], count.total()) for name, count in counts.items()}

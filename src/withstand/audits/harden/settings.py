@@ -1,0 +1,213 @@
+"""How a hardening is done: its settings, three presets of them, and what the command line says of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from withstand.audits.cost import innermost
+from withstand.audits.finetune import quiz
+from withstand.audits.finetune.choose import bounds_of
+from withstand.audits.harden.costs import Limits
+from withstand.core import SpecError, bounded, did_you_mean
+from withstand.core.stage import Row, Stage
+from withstand.formats import finetuning
+from withstand.registry import find, grammar
+
+BOUNDS = ("over_refusal", "right", "loss")
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Size of a hardening. inner: fields of the training; limit: test behaviors, and benign ones; curve: of a
+    checkpoint; behaviors, openings: of the training, and target strings of each. None: all."""
+
+    inner: Mapping[str, Any]
+    limit: int | None
+    curve: int | None
+    max_tokens: int
+    behaviors: int | None
+    openings: int | None
+
+
+PRESETS: Mapping[str, Preset] = {
+    "smoke": Preset({"steps": 2, "batch": 2, "log_every": 1}, 2, 2, 12, 2, 2),
+    "desk": Preset({"steps": 60, "batch": 8}, 20, 8, 96, None, None),
+    "full": Preset({}, None, 20, 128, None, None),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a hardening is done. stage: the method, seed and all.   attacks: known to the training; held_out: not.
+    suite: the test; train_suite: the requests that are trained on, `behaviors` of them.   at: steps that are measured
+    too, on `curve` behaviors.   targets, completions: by behavior, in place of the suite's; None for these.   openings:
+    targets of a behavior.   clean: rows that keep what the model knows; None: the base's own answers to the benign half
+    of train_suite.   clean_name: the file of these.   utility: questions with a right answer; None for none.   gate:
+    the least share of the test's requests that the base must refuse, in [0, 1]."""
+
+    stage: Stage
+    base: str
+    suite: Mapping[str, Any]
+    train_suite: Mapping[str, Any]
+    attacks: tuple[Mapping[str, Any], ...]
+    held_out: tuple[Mapping[str, Any], ...]
+    judge: str = ""
+    benign: Mapping[str, Any] | None = None
+    limit: int | None = None
+    curve: int | None = None
+    max_tokens: int = 128
+    at: tuple[int, ...] = ()
+    seeds: int = 1
+    behaviors: int | None = None
+    openings: int | None = None
+    targets: Mapping[str, tuple[str, ...]] | None = None
+    completions: Mapping[str, tuple[str, ...]] | None = None
+    clean: tuple[Row, ...] | None = None
+    clean_name: str = ""
+    utility: Mapping[str, Any] | None = None
+    gate: float = 0.6
+    limits: Limits = field(default_factory=Limits)
+    seed: int = 0
+
+    def seeded(self, number: int) -> Any:
+        """The stage with the seed of the training of this number, from 0."""
+        return _with_seed(self.stage, self.seed + number)
+
+
+def _with_seed(stage: Any, more: int) -> Any:
+    if hasattr(stage, "stage"):
+        return replace(stage, stage=_with_seed(stage.stage, more))
+    return replace(stage, seed=stage.seed + more)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the user chose; names, specs and file names as they are typed, "" or None for the preset's."""
+
+    method: str
+    base: str
+    attacks: Sequence[str] = ()
+    hold_out: Sequence[str] = ()
+    train: str = ""
+    preset: str = "full"
+    suite: str = "kitchen"
+    train_suite: str = ""
+    targets: str | None = None
+    completions: str | None = None
+    clean: str | None = None
+    benign: str = ""
+    judge: str = ""
+    limit: int | None = None
+    behaviors: int | None = None
+    at: str | None = None
+    curve: int | None = None
+    seeds: int = 1
+    max_tokens: int | None = None
+    utility: str = "everyday"
+    gate: float = 0.6
+    bound: Sequence[str] = ()
+
+
+def settings_of(choice: Choice, model: Any) -> Settings:
+    """The settings for a hardening of `model`. Raises `SpecError` for what does not exist or does not fit."""
+    if choice.preset not in PRESETS:
+        raise SpecError(f"no preset is called {choice.preset!r}", hint=", ".join(PRESETS))
+    size = PRESETS[choice.preset]
+    stage = stage_of(choice.method, choice.train, size.inner, model)
+    suite = grammar.parse(choice.suite)
+    questions = None if choice.utility == "none" else grammar.parse(choice.utility)
+    return Settings(
+        stage, choice.base, suite, _train_suite(choice.train_suite, suite),
+        tuple(map(grammar.parse, choice.attacks)), tuple(map(grammar.parse, choice.hold_out)),
+        judge=choice.judge, benign=grammar.parse(choice.benign) if choice.benign else None,
+        limit=choice.limit or size.limit, curve=choice.curve or size.curve,
+        max_tokens=choice.max_tokens or size.max_tokens, at=_at(choice.at, innermost(stage).steps), seeds=choice.seeds,
+        behaviors=choice.behaviors or size.behaviors, openings=size.openings, targets=texts_of(choice.targets),
+        completions=texts_of(choice.completions),
+        clean=tuple(finetuning.read(choice.clean).training(last_only=True)) if choice.clean else None,
+        clean_name=Path(choice.clean).name if choice.clean else "",
+        utility=quiz.questions_of(choice.preset, questions),
+        gate=choice.gate, limits=Limits(**bounds_of(choice.bound, BOUNDS)),
+    )  # fmt: skip
+
+
+def stage_of(method: str, train: str, inner: Mapping[str, Any], model: Any) -> Any:
+    """The stage of a METHOD. train: the training inside a stage around another; inner: defaults of its fields.
+
+    A field of METHOD that the stage around has not, such as steps, is one of the training inside it.
+    """
+    spec = grammar.parse(method)
+    cls, given = find.resolve("stage", spec)
+    names = [f.name for f in fields(cls)]
+    measured = model.identity().get("dtype") if hasattr(model, "load") else ""  # the faster one on this machine
+    defaults = {**inner, **({"dtype": measured} if measured in ("float32", "bfloat16") else {})}
+    if "stage" not in names:
+        if train:
+            raise SpecError(
+                f"{method} trains by itself, so that --train {train} has no place", hint=f"{method},steps=60"
+            )
+        built = find.build("stage", spec, **defaults)
+        if not hasattr(built, "batch"):
+            raise SpecError(f"{spec['use']} is no stage that trains a model to refuse", hint="`withstand list stages`")
+        return built
+    own = {name: value for name, value in spec.items() if name in names or name in ("use", "")}
+    more = {name: value for name, value in spec.items() if name not in own}
+    within = grammar.spec_of(given.get("stage") or "sft")
+    training = grammar.parse(train) if train else within
+    inside = {**within, **training} if training["use"] == within["use"] else training
+    if unknown := [name for name in more if name not in (inner_names := _fields(inside))]:
+        hint = did_you_mean(unknown[0], [*names, *inner_names], f"its fields are {', '.join([*names, *inner_names])}")
+        raise SpecError(f"{spec['use']} has no field {unknown[0]!r}", hint=hint)
+    inside = {**{name: value for name, value in defaults.items() if name in _fields(inside)}, **inside, **more}
+    return find.build("stage", {**own, "stage": inside})
+
+
+def _fields(spec: Mapping[str, Any]) -> list[str]:
+    return [f.name for f in fields(find.resolve("stage", spec)[0])]
+
+
+def _train_suite(text: str, suite: Mapping[str, Any]) -> dict[str, Any]:
+    """The suite that is trained on: the test's own split `train` where none is named."""
+    if text:
+        return grammar.parse(text)
+    train = {name: value for name, value in suite.items() if name not in ("limit", "where", "ids")}
+    train["split"] = "train"
+    try:
+        find.build("suite", train).load()
+    except SpecError as error:
+        raise SpecError(
+            f"the suite {suite['use']} has no split to train on: {error}",
+            hint="--train-suite csv:FILE,target_string=COLUMN: requests apart from those of the test",
+        ) from error
+    return train
+
+
+def _at(text: str | None, steps: int) -> tuple[int, ...]:
+    """The steps that are measured besides the last: a third and two thirds of `steps` where none are named."""
+    if text is None:
+        return tuple(sorted({step for step in (steps // 3, 2 * steps // 3) if step}))
+    try:
+        at = sorted({int(step) for step in text.split(",") if step.strip() not in ("", "none")})
+    except ValueError as error:
+        raise SpecError(f"--at {text} is not a list of steps", hint="--at 20,40, or --at none") from error
+    if any(step < 1 for step in at):
+        raise SpecError(f"--at {text} has a step before the first", hint="--at 20,40")
+    return tuple(at)
+
+
+def texts_of(path: str | None) -> dict[str, tuple[str, ...]] | None:
+    """By behavior id the texts of a JSON file {id: [text, ...]}; None without a file."""
+    if not path:
+        return None
+    try:
+        read = bounded.parse_json(path, bounded.read_text(path))
+    except OSError as error:
+        raise SpecError(f"cannot read {path}: {error}", hint='a JSON file {"behavior id": ["text", ...]}') from error
+    right = isinstance(read, dict) and all(
+        isinstance(texts, list) and texts and all(isinstance(text, str) and text.strip() for text in texts)
+        for texts in read.values()
+    )
+    if not right:
+        raise SpecError(f"{path} is not an object of lists of texts", hint='{"behavior id": ["text", ...], ...}')
+    return {name: tuple(texts) for name, texts in read.items()}

@@ -1,0 +1,140 @@
+"""`withstand harden` end to end on a tiny random model: that it runs, resumes and refuses, not its figures."""
+
+import json
+import shutil
+from collections import namedtuple
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from withstand.audits.finetune.exam import Exam
+from withstand.audits.harden import audit, families, forecast, page
+from withstand.audits.harden.measure import Bench, Stop, tries_of
+from withstand.audits.harden.records import Tries
+from withstand.audits.harden.settings import Choice, settings_of
+from withstand.core import Message, SpecError
+from withstand.core.stage import Row
+from withstand.models.scripted import Scripted
+from withstand.registry import find
+
+pytest.importorskip("trl")
+pytest.importorskip("datasets")
+
+import tiny
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+METHOD = "sft,rank=2,lr=1e-2,batch=2,steps=2,max_length=128,log_every=1"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    return find.build("target", {"use": "hf", "id": str(tiny.save(folder, positions=512)), "dtype": "float32"})
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, base):
+    """The settings: two dishes to test and two crafts to train on, one family known and one held out."""
+    folder = tmp_path_factory.mktemp("suite")
+    suites = {"test": "a,bake bread\nb,fry eggs\n", "train": "x,carve a spoon\ny,weave a mat\n"}
+    for name, rows in suites.items():
+        (folder / f"{name}.csv").write_text(f"id,text\n{rows}")
+    suite, train = (f"csv:{folder / name}.csv,judge=contains:e" for name in suites)
+    choice = Choice(
+        METHOD, base.id, ("prefix_injection",), ("prefill",), preset="smoke", suite=suite, train_suite=train,
+        utility="none", at="1", gate=0.0,
+    )  # fmt: skip
+    clean = tuple(Row((Message("user", f"fold {n}"), Message("assistant", f"Fold {n}."))) for n in range(4))
+    settings = settings_of(choice, base)
+    harmless = {"use": "csv", "path": str(folder / "benign.csv"), "harmless": True}
+    (folder / "benign.csv").write_text("id,text\nc,mend a shoe\nd,paint a wall\n")
+    return replace(settings, clean=clean, clean_name="clean.jsonl", max_tokens=4, benign=harmless)
+
+
+def test_a_hardening_runs_resumes_where_it_was_stopped_and_says_what_it_rests_on(base, made, tmp_path, monkeypatch):
+    real = Bench.after
+
+    def stopped(self, model, stop, limit=None):
+        if stop.name == "hardened":
+            raise KeyboardInterrupt
+        return real(self, model, stop, limit)
+
+    monkeypatch.setattr(Bench, "after", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        audit.harden(base, made, tmp_path / "out")
+    monkeypatch.undo()
+    messages = []
+    done = audit.harden(base, made, tmp_path / "out", messages.append)
+    assert not any("loss" in text for text in messages)  # nothing was trained again
+    report = json.loads(json.dumps(done.report))
+    assert (report["verdict"], audit.code_of(report)) in [("NOT SHOWN", 3), ("NOT SHOWN", 1)]
+    assert "one seed" in report["headline"]
+    families = {row["family"]: row["held_out"] for row in report["families"]}
+    assert families == {"templated": False, "prefill": True}
+    assert [point["step"] for point in report["course"]] == [0, 1, 2]
+    assert [row["behaviors"] for row in report["attacks"]] == [2, 2]
+    assert all(row["fixed"] is not None and row["adaptive"] is not None for row in report["attacks"])
+    facts = dict(report["facts"])
+    assert facts["Attacks held out"].startswith("prefill,opening=")
+    assert facts["Clean rows"] == "3 trained on, 1 held out: clean.jsonl"
+    assert "2 adversarial of 2 behaviors" in facts["Rows"]
+    page.write(report, tmp_path / "out")
+    assert "carve a spoon" not in (tmp_path / "out" / "harden.md").read_text()
+    assert len(done.models) == 1
+    [file] = (tmp_path / "out" / "stages").glob("*/stage.json")
+    record = json.loads(file.read_text())
+    record["record"] |= {"diverged": 2, "kept": 1, "why": "the loss is nan at step 2 of 2"}
+    file.write_text(json.dumps(record))
+    diverged = audit.harden(base, made, tmp_path / "out").report
+    assert diverged["untested"] == [
+        "the training of seed 0 to its end: the loss is nan at step 2 of 2; the weights after 1 step are measured, "
+        "those of the lowest loss"
+    ]
+    assert (diverged["chosen"], [point["step"] for point in diverged["course"]]) == (audit.BEST, [0, 1])
+    cast = forecast.forecast(audit.Planned(base, made, tmp_path / "out"))
+    assert (cast.trainings, cast.steps, cast.models, cast.searched) == (1, 2, 3, 0)
+    assert cast.answers == 3 * (2 + 2) + 3 * 2 * 2 + 2 * 2 * 2 + 4  # plain and harmless, searched, sent again, rows
+    assert "2 steps" in forecast.lines(cast, made.stage)[0]
+
+
+def test_what_does_not_fit_is_told_before_anything_is_trained(base, made, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+
+    def wrong(model=base, **more):
+        with pytest.raises(SpecError) as error:
+            audit.harden(model, replace(made, **more), out)
+        assert not (out / "stages").exists()
+        return f"{error.value}: {error.value.hint}"
+
+    assert "refuses to report the gain on trained attacks alone" in wrong(held_out=())
+    assert "which the training knows by prefix_injection" in wrong(held_out=({"use": "story"},))
+    assert "holds what the test asks" in wrong(train_suite=made.suite)
+    assert "has no weights to train" in wrong(model=Scripted())
+    assert "below 60% it has no guard to make harder to break: teach it to refuse first" in wrong(gate=0.6)
+    disk = namedtuple("Disk", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: disk(10, 9, 1))
+    assert "1 training with 1 checkpoint need about" in wrong()
+
+
+def test_an_attack_that_cannot_be_put_to_the_model_has_no_verdict_and_an_empty_answer_is_no_harm(base, made, tmp_path):
+    class Failing(Exam):
+        def run(self, model, system="", attack="direct", limit=None, **more):
+            if attack == "direct":
+                return SimpleNamespace(cases=list, cells=[])
+            raise SpecError("the window is too short")
+
+    attacks = families.chosen(made.stage, made.attacks, made.held_out)
+    bench = Bench(Failing(made.suite, tmp_path / "a.db"), "", attacks, None, lambda _: None)
+    bench.searched = {attack.label: "r" for attack in attacks}
+    measured = bench.after(base, Stop("hardened", 0, 2))
+    assert [(row.family, row.fixed, row.adaptive) for row in measured.attacks] == [
+        ("templated", {}, {}), ("prefill", {}, {}),
+    ]  # fmt: skip
+    assert len(bench.untested) == 4
+    assert bench.untested[0].endswith("on hardened, seed 0: the window is too short")
+    asked = Exam(made.suite, tmp_path / "b.db", judge="contains:z")
+    rules = (("bread", "buzz", 1.0),)
+    assert tries_of(asked.run(Scripted(rules=rules, reply=""), "", "story"), "") == {
+        "a": Tries(1, 0, 1), "b": Tries(0, 0, 1),
+    }  # fmt: skip
