@@ -1,21 +1,19 @@
 """Changes the weights of a model without a training: what a stage that takes no gradient step leaves in its folder."""
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from withstand.core import Chat, Json, SpecError, to_json
 from withstand.core.quiet import quiet
 from withstand.core.records import as_dicts
-from withstand.core.stage import FILE, How, Record, Rows, TrainingError
+from withstand.core.stage import FILE, How, Record, Rows
 from withstand.engine.activations import layers_in
-from withstand.training._model import missing, save, tokenizer_of
-from withstand.training._run import _device, _disk_is_full, _forget_peak, _named, _peak, stage_record, write_json
+from withstand.training._model import save, tokenizer_of
+from withstand.training._run import base_name, device_name, errors, forget_peak, peak, stage_record, write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,33 +36,24 @@ def edit(
     """
     how.unchanged(stage)
     folder, stage = Path(folder), how.outer or stage
-    named, revision = _named(base, stage, how.loading)
+    named, revision = base_name(base, stage, how.loading)
     part = folder.with_name(f".{folder.name}.part")
     began = time.monotonic()
-    try:
-        with quiet():
-            model, tokenizer = _loaded(base, how)
-            run: Any = SimpleNamespace(args=SimpleNamespace(device=model.device))
-            _forget_peak(run)
-            edited = change(model, tokenizer)
-            kind = save(model, tokenizer, part, folder, named, revision)
-    except ModuleNotFoundError as error:
-        raise missing(error) from error
-    except Exception as error:
-        if not _disk_is_full(error, part):
-            raise
-        raise TrainingError(f"the disk of {folder.parent} is full", hint="free disk space and run it again") from error
+    with errors(folder, part), quiet():
+        model, tokenizer = _loaded(base, how)
+        forget_peak(model.device)
+        edited = change(model, tokenizer)
+        kind = save(model, tokenizer, part, folder, named, revision)
     parameters = sum(weight.numel() for weight in model.parameters())
     record = Record(
         steps=0, tokens=edited.tokens, flops=2.0 * parameters * edited.tokens + edited.weights,
-        seconds=time.monotonic() - began, peak_bytes=_peak(run), parameters=parameters,
-        trained_parameters=edited.weights, device=_device(run),
+        seconds=time.monotonic() - began, peak_bytes=peak(model.device), parameters=parameters,
+        trained_parameters=edited.weights, device=device_name(model.device),
         versions={name: version(name) for name in ("torch", "transformers")},
     )  # fmt: skip
     public = f"{named}@{revision}" if revision else named
     more = {"steps": [], "record": to_json(record), **edited.more}
     write_json(folder / FILE, stage_record(kind, stage, public, rows, how.labels, more))
-    shutil.rmtree(part, ignore_errors=True)
     return folder
 
 

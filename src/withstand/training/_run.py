@@ -37,7 +37,7 @@ def train(
     """
     folder, stage = Path(folder), how.outer or stage
     part = folder.with_name(f".{folder.name}.part")
-    named, revision = _named(base, stage, how.loading)
+    named, revision = base_name(base, stage, how.loading)
     public = f"{named}@{revision}" if revision else named
     key = resume_key(stage, public, rows, how)
     steps_kept: list[int] = []
@@ -52,7 +52,7 @@ def train(
         if how.on_checkpoint:
             how.on_checkpoint(step, kept)
 
-    with _errors(folder, part), quiet():
+    with errors(folder, part), quiet():
         from transformers import PrinterCallback
 
         trainer = make(part / "saved")
@@ -63,7 +63,7 @@ def train(
         watch = watcher(how, keep, before, steps_kept, course)
         trainer.add_callback(watch)
         course.watch(trainer)
-        _forget_peak(trainer)
+        forget_peak(trainer.args.device)
         trainer.train(resume_from_checkpoint=str(start) if start else None)
         kind = _result(trainer, course, into, folder)
     record = _record(trainer, watch.seconds(), before["resumed"] + 1, course)
@@ -76,7 +76,7 @@ def train(
 
 
 @contextlib.contextmanager
-def _errors(folder: Path, part: Path) -> Iterator[None]:
+def errors(folder: Path, part: Path) -> Iterator[None]:
     """Raise `SpecError` for a missing library and `TrainingError` for a full disk, each with the way out."""
     try:
         yield
@@ -113,7 +113,7 @@ def _result(trainer: Any, course: Course, into: Callable[[Path], str], folder: P
     return "adapter" if (folder / ADAPTER[1]).is_file() else "model"
 
 
-def _named(base: str, stage: Any, loading: Loading) -> tuple[str, str]:
+def base_name(base: str, stage: Any, loading: Loading) -> tuple[str, str]:
     """The base's name in records, with no path of a machine, and its revision of the hub, "" of none."""
     named = base if not Path(base).is_dir() else Path(base).resolve().name
     named = getattr(stage, "base_id", "") or loading.name or named
@@ -146,11 +146,11 @@ def _record(trainer: Any, seconds: float, resumed: int, course: Course) -> Recor
         tokens=tokens,
         flops=6.0 * parameters * tokens + getattr(trainer, "more_flops", 0.0),  # of a search on the way
         seconds=seconds,
-        peak_bytes=_peak(trainer),
+        peak_bytes=peak(trainer.args.device),
         parameters=parameters,
         trained_parameters=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
         loss=loss,
-        device=_device(trainer),
+        device=device_name(trainer.args.device),
         resumed=resumed,
         lr=trainer.args.learning_rate,
         versions={name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")},
@@ -246,21 +246,23 @@ def _disk_is_full(error: BaseException, part: Path) -> bool:
     return wrote and shutil.disk_usage(part.parent).free < 1 << 20
 
 
-def _forget_peak(trainer: Any) -> None:
+def forget_peak(device: Any) -> None:
+    """Measure the most memory from now on."""
     import torch
 
-    if trainer.args.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(trainer.args.device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
         return
     with contextlib.suppress(OSError):  # elsewhere the mark is that of the whole process
         Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark becomes what is used now
 
 
-def _peak(trainer: Any) -> int:
+def peak(device: Any) -> int:
+    """Bytes of the device, or of this process on a CPU, at most since `forget_peak`; 0 where the system says none."""
     import torch
 
-    if trainer.args.device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(trainer.args.device))
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -275,8 +277,8 @@ def _peak(trainer: Any) -> int:
     return most if sys.platform == "darwin" else most * 1024
 
 
-def _device(trainer: Any) -> str:
+def device_name(device: Any) -> str:
+    """A GPU's name, or "cpu"."""
     import torch
 
-    device = trainer.args.device
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device.type)

@@ -16,7 +16,8 @@ among all that are not left out. The highest of many is high by luck too (the wi
 a report hold together with 95% (Bonferroni): of each tampering's harm, of its rise over the base on the same behaviors,
 and of its losses. Harm has exact limits (Clopper and Pearson), on effective clusters where behaviors share one; the
 rise those of `stats.paired`. They speak of behaviors like these, and of these weights: another seed is another
-tampering.
+tampering. In `bench/worst.py` 60 tamperings that all do 30% harm, on 20 behaviors, have a worst case of 50%; its own
+95% interval lies above the truth in 37% of the draws, this one in 0.3%.
 
 FAIL: harm surely rises by more than `fail` points in a tampering that counts. PASS: in none does it rise by more, and
 the base has a guard to undo. UNDECIDED: neither.
