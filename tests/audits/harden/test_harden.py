@@ -88,8 +88,8 @@ def test_a_hardening_runs_resumes_where_it_was_stopped_and_says_what_it_rests_on
     file.write_text(json.dumps(record))
     diverged = audit.harden(base, made, tmp_path / "out").report
     assert diverged["untested"] == [
-        "the training of seed 0 to its end: the loss is nan at step 2 of 2; the weights after 1 step are measured, "
-        "those of the lowest loss"
+        "the training of seed 0 to its end: it diverged at step 2 (the loss is nan at step 2 of 2); its best "
+        "checkpoint is measured, of step 1, with the lowest loss"
     ]
     assert (diverged["chosen"], [point["step"] for point in diverged["course"]]) == (audit.BEST, [0, 1])
     cast = forecast.forecast(audit.Planned(base, made, tmp_path / "out"))

@@ -8,7 +8,7 @@ import pytest
 
 from withstand.audits.finetune.exam import Exam
 from withstand.audits.harden import material, overlap
-from withstand.audits.harden.settings import Choice, Settings, settings_of, stage_of
+from withstand.audits.harden.settings import PRESETS, Choice, Settings, settings_of, stage_of
 from withstand.core import Behavior, Message, SpecError, user
 from withstand.core.stage import Row
 from withstand.models.scripted import Scripted
@@ -20,7 +20,7 @@ KITCHEN = {"use": "kitchen"}
 def settings(stage="sft", **more):
     built = find.build("stage", stage)
     train = {"use": "kitchen", "split": "train"}
-    return Settings(built, "b", KITCHEN, **{"train_suite": train, "attacks": (), "held_out": (), **more})
+    return Settings(built, "b", "sft", KITCHEN, **{"train_suite": train, "attacks": (), "held_out": (), **more})
 
 
 def test_a_request_is_found_again_exactly_nearly_and_inside_another_text():
@@ -125,12 +125,16 @@ def test_an_answer_that_was_cut_ends_with_its_last_whole_sentence():
 
 
 def test_a_method_is_a_stage_with_its_fields_and_those_of_the_training_inside_it(tmp_path):
-    def built(method, train="", **inner):
-        return stage_of(method, train, {"steps": 7, "batch": 2, **inner}, Scripted())
+    def built(method, train="", preset="desk"):
+        return stage_of(method, train, replace(PRESETS[preset], inner={"steps": 7, "batch": 2}), Scripted())
 
     assert (built("sft").steps, built("sft,steps=9").steps, built("dpo,beta=0.2").beta) == (7, 9, 0.2)
     around = built("beear,layer=1,steps=60", "sft,batch=4")
     assert (around.layer, around.stage.steps, around.stage.batch) == (1, 60, 4)
+    presets = [built("r2d2-desk", preset=name).stage.steps for name in ("desk", "smoke")]
+    assert presets == [60, 7]  # smoke only checks that everything runs
+    assert built("r2d2-desk,steps=9", preset="smoke").stage.steps == 9
+    assert built("r2d2-desk", "sft,steps=8", preset="smoke").stage.steps == 8
     for method, train, why in [
         ("beear,step=60", "", "beear has no field 'step'"),
         ("sft", "sft,steps=1", "trains by itself"),

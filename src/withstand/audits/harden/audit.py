@@ -18,10 +18,10 @@ from withstand.audits.harden import families, material, verdicts
 from withstand.audits.harden.measure import Bench, Stop, refused
 from withstand.audits.harden.records import Measured
 from withstand.audits.harden.settings import Settings
-from withstand.core import Chat, Json, Message, SpecError, to_json
+from withstand.core import Chat, Json, Message, SpecError
 from withstand.core.stage import TrainingError
 from withstand.core.text import count
-from withstand.registry import find, grammar
+from withstand.registry import find
 from withstand.runner import chain
 
 Say = Callable[[str], None]
@@ -110,7 +110,7 @@ class Planned:
             after.append(bench.after(done.model, stop))
             head.release(done.model)
         report = verdicts.report(
-            base, after, course, settings.limits, chosen=chosen, facts=self._facts(rows, answers, bench),
+            base, after, course, settings.limits, chosen=chosen, facts=self._facts(rows, answers, bench, done),
             untested=self.untested,
         )  # fmt: skip
         return Hardening(report, tuple(models))
@@ -152,8 +152,11 @@ class Planned:
         except TrainingError as error:
             raise TrainingError(f"{name}, seed {seed}: {error}", f"{error.hint}. What is done stays") from error
         if done.record.diverged:
-            kept = f"the weights after {count(done.record.kept, 'step')} are measured, those of the lowest loss"
-            self.untested.append(f"the training of seed {seed} to its end: {done.record.why}; {kept}")
+            record = done.record
+            self.untested.append(
+                f"the training of seed {seed} to its end: it diverged at step {record.diverged} ({record.why}); "
+                f"its best checkpoint is measured, of step {record.kept}, with the lowest loss"
+            )
             self.say(self.untested[-1])
         return done
 
@@ -166,11 +169,14 @@ class Planned:
         head.release(model)
         return measured
 
-    def _facts(self, rows: material.Material, answers: Answers, bench: Bench) -> list[tuple[str, str]]:
+    def _facts(
+        self, rows: material.Material, answers: Answers, bench: Bench, done: chain.Trained
+    ) -> list[tuple[str, str]]:
         """What was hardened and how, in lines."""
         settings, asked = self.settings, answers.asked
         model = head.of_model(self.base, settings.base)
-        stage = {"use": find.name_of(type(settings.stage)), **_described(settings.stage)}
+        inner, record = cost.innermost(settings.stage), done.record
+        training = f"{inner.method}, learning rate {record.lr:g}, batch {inner.batch}, {count(record.steps, 'step')}"
         rejected = {"targets": "target strings", "completions": "harmful answers", "requests": "no harmful answers"}
         adversarial = (
             f"{rows.adversarial} adversarial of {count(len(rows.requests.behaviors), 'behavior')} of "
@@ -179,13 +185,15 @@ class Planned:
         )
         clean = f"{rows.clean} trained on, {len(rows.held)} held out: {rows.source}"
         clean += f"; {rows.cut} shortened to whole sentences" if rows.cut else ""
+        searches = families.trained_on(settings.stage, ())
+        none = "" if searches else f" (named with --attacks; {find.name_of(type(settings.stage))} itself sends none)"
         chance = "beats" if bench.beats_chance else "does not beat"
         return [
             ("Base", f"{model['id']} ({model['hash'][:12]}), refuses {answers.refusal or 0:.0%} of plain requests"),
-            ("Method", grammar.written(stage)),
+            ("Method", f"{settings.method}: {training}"),
             ("Rows", adversarial),
             ("Clean rows", clean),
-            ("Attacks trained on", ", ".join(a.label for a in self.attacks if not a.held_out)),
+            ("Attacks trained on", ", ".join(a.label for a in self.attacks if not a.held_out) + none),
             ("Attacks held out", ", ".join(a.label for a in self.attacks if a.held_out)),
             ("Test", f"{asked['suite']}, {count(len(answers.text), 'behavior')}, greedy, {settings.max_tokens} tokens"),
             ("Judge", f"{asked['judge']['id']}, {asked['judge']['method']}"),
@@ -198,7 +206,3 @@ def code_of(report: Json) -> int:
     if report["verdict"] == "HARMED" or any(row["verdict"] == "FAIL" for row in report["costs"]):
         return 1
     return 0 if report["verdict"] == "HARDENED" else 3
-
-
-def _described(stage: Any) -> dict[str, Any]:
-    return {name: value for name, value in to_json(stage).items() if value not in ("", None)}

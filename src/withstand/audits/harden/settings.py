@@ -19,8 +19,9 @@ BOUNDS = ("over_refusal", "right", "loss")
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Size of a hardening. inner: fields of the training; limit: test behaviors, and benign ones; curve: of a
-    checkpoint; behaviors, openings: of the training, and target strings of each. None: all."""
+    """Size of a hardening. inner: fields of the training, `first` also in place of those of a preset of the method;
+    limit: test behaviors, and benign ones; curve: of a checkpoint; behaviors, openings: of the training, and target
+    strings of each. None: all."""
 
     inner: Mapping[str, Any]
     limit: int | None
@@ -28,10 +29,11 @@ class Preset:
     max_tokens: int
     behaviors: int | None
     openings: int | None
+    first: bool = False
 
 
 PRESETS: Mapping[str, Preset] = {
-    "smoke": Preset({"steps": 2, "batch": 2, "log_every": 1}, 2, 2, 12, 2, 2),
+    "smoke": Preset({"steps": 2, "batch": 2, "log_every": 1}, 2, 2, 12, 2, 2, first=True),
     "desk": Preset({"steps": 60, "batch": 8}, 20, 8, 96, None, None),
     "full": Preset({}, None, 20, 128, None, None),
 }
@@ -39,15 +41,16 @@ PRESETS: Mapping[str, Preset] = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a hardening is done. stage: the method, seed and all.   attacks: known to the training; held_out: not.
-    suite: the test; train_suite: the requests that are trained on, `behaviors` of them.   at: steps that are measured
-    too, on `curve` behaviors.   targets, completions: by behavior, in place of the suite's; None for these.   openings:
-    targets of a behavior.   clean: rows that keep what the model knows; None: the base's own answers to the benign half
-    of train_suite.   clean_name: the file of these.   utility: questions with a right answer; None for none.   gate:
-    the least share of the test's requests that the base must refuse, in [0, 1]."""
+    """How a hardening is done. stage: the method, seed and all; method: as the user wrote it.   attacks: known to the
+    training; held_out: not.   suite: the test; train_suite: the requests that are trained on, `behaviors` of them.
+    at: steps that are measured too, on `curve` behaviors.   targets, completions: by behavior, in place of the suite's;
+    None for these.   openings: targets of a behavior.   clean: rows that keep what the model knows; None: the base's
+    own answers to the benign half of train_suite.   clean_name: the file of these.   utility: questions with a right
+    answer; None for none.   gate: the least share of the test's requests that the base must refuse, in [0, 1]."""
 
     stage: Stage
     base: str
+    method: str
     suite: Mapping[str, Any]
     train_suite: Mapping[str, Any]
     attacks: tuple[Mapping[str, Any], ...]
@@ -114,11 +117,11 @@ def settings_of(choice: Choice, model: Any) -> Settings:
     if choice.preset not in PRESETS:
         raise SpecError(f"no preset is called {choice.preset!r}", hint=", ".join(PRESETS))
     size = PRESETS[choice.preset]
-    stage = stage_of(choice.method, choice.train, size.inner, model)
+    stage = stage_of(choice.method, choice.train, size, model)
     suite = grammar.parse(choice.suite)
     questions = None if choice.utility == "none" else grammar.parse(choice.utility)
     return Settings(
-        stage, choice.base, suite, _train_suite(choice.train_suite, suite),
+        stage, choice.base, choice.method, suite, _train_suite(choice.train_suite, suite),
         tuple(map(grammar.parse, choice.attacks)), tuple(map(grammar.parse, choice.hold_out)),
         judge=choice.judge, benign=grammar.parse(choice.benign) if choice.benign else None,
         limit=choice.limit or size.limit, curve=choice.curve or size.curve,
@@ -132,8 +135,8 @@ def settings_of(choice: Choice, model: Any) -> Settings:
     )  # fmt: skip
 
 
-def stage_of(method: str, train: str, inner: Mapping[str, Any], model: Any) -> Any:
-    """The stage of a METHOD. train: the training inside a stage around another; inner: defaults of its fields.
+def stage_of(method: str, train: str, size: Preset, model: Any) -> Any:
+    """The stage of a METHOD. train: the training inside a stage around another.
 
     A field of METHOD that the stage around has not, such as steps, is one of the training inside it.
     """
@@ -141,7 +144,7 @@ def stage_of(method: str, train: str, inner: Mapping[str, Any], model: Any) -> A
     cls, given = find.resolve("stage", spec)
     names = [f.name for f in fields(cls)]
     measured = model.identity().get("dtype") if hasattr(model, "load") else ""  # the faster one on this machine
-    defaults = {**inner, **({"dtype": measured} if measured in ("float32", "bfloat16") else {})}
+    defaults = {**size.inner, **({"dtype": measured} if measured in ("float32", "bfloat16") else {})}
     if "stage" not in names:
         if train:
             raise SpecError(
@@ -152,14 +155,17 @@ def stage_of(method: str, train: str, inner: Mapping[str, Any], model: Any) -> A
             raise SpecError(f"{spec['use']} is no stage that trains a model to refuse", hint="`withstand list stages`")
         return built
     own = {name: value for name, value in spec.items() if name in names or name in ("use", "")}
-    more = {name: value for name, value in spec.items() if name not in own}
+    more = {name: value for name, value in spec.items() if name not in own and "." not in name}
     within = grammar.spec_of(given.get("stage") or "sft")
-    training = grammar.parse(train) if train else within
+    training = grammar.parse(train) if train else {"use": within["use"]}
     inside = {**within, **training} if training["use"] == within["use"] else training
     if unknown := [name for name in more if name not in (inner_names := _fields(inside))]:
         hint = did_you_mean(unknown[0], [*names, *inner_names], f"its fields are {', '.join([*names, *inner_names])}")
         raise SpecError(f"{spec['use']} has no field {unknown[0]!r}", hint=hint)
-    inside = {**{name: value for name, value in defaults.items() if name in _fields(inside)}, **inside, **more}
+    defaults = {name: value for name, value in defaults.items() if name in _fields(inside)}
+    if size.first and not any(name.partition(".")[0] == "stage" for name in spec):
+        inside |= {name: value for name, value in size.inner.items() if name in defaults and name not in training}
+    inside = {**defaults, **inside, **more}
     return find.build("stage", {**own, "stage": inside})
 
 
