@@ -10,9 +10,10 @@ pytest.importorskip("transformers", reason="needs the extra `local`")
 import torch
 
 from white_box import BREAD, played
-from withstand.attacks.gradient import embedding_attack
-from withstand.attacks.gradient.embedding_attack import EmbeddingAttack, greedy
-from withstand.core import AskError, Sampling, SpecError, Target, WithstandError, dumps
+from withstand.attacks.gradient import _unsent
+from withstand.attacks.gradient._unsent import greedy
+from withstand.attacks.gradient.embedding_attack import EmbeddingAttack
+from withstand.core import AskError, Sampling, SpecError, Target, WithstandError, dumps, user
 from withstand.engine.engine import Engine
 
 SMALL = EmbeddingAttack(length=6, steps=20, lr=0.01)
@@ -23,7 +24,7 @@ SHORT = Sampling(max_tokens=12)
 def found(model, monkeypatch):
     """The test case, the answer of the work, and the embeddings that the model answered to."""
     seen = []
-    monkeypatch.setattr(embedding_attack, "greedy", lambda loaded, embeds, most: (
+    monkeypatch.setattr(_unsent, "greedy", lambda loaded, embeds, most: (
         seen.append(embeds) or greedy(loaded, embeds, most)))  # fmt: skip
     [case], [answer] = played(SMALL.run(BREAD, Target(model, sampling=SHORT)))
     return case, answer, seen[0]
@@ -91,7 +92,7 @@ def test_finish_is_stop_where_the_model_ends(model, monkeypatch):
     for letter in "abcdefghij":
         embeds = weight[encode(f"<|user|>{letter}<|end|><|assistant|>")]
         ids, stopped = greedy(loaded, embeds, 4)
-        [plain] = model.generate([(embedding_attack.user(letter))], Sampling(max_tokens=4), [0])
+        [plain] = model.generate([user(letter)], Sampling(max_tokens=4), [0])
         assert (plain.finish == "stop", plain.answer_tokens) == (stopped, len(ids))
         assert loaded.tokenizer.decode(ids, skip_special_tokens=True) == plain.text
         ended.append(stopped)

@@ -70,11 +70,8 @@ def make_prompt(
     defense that does not show the user's text once, a prompt longer than the model's window, and a tokenizer without
     offsets.
     """
-    if not (behavior.target_string or first_only):
-        raise SpecError(
-            f"behavior {behavior.id} has no target string to optimize towards",
-            hint="give the suite a target_string column, or use an attack that needs no weights",
-        )
+    if not first_only:
+        check_target(behavior)
     if not init.strip():
         raise SpecError("the init is empty", hint='give some tokens to start from, such as "! ! ! ! ! ! ! !"')
     loaded = model.load()
@@ -114,6 +111,27 @@ def make_prompt(
             hint="use words and signs that the tokenizer reads back as they are",
         )
     return prompt, chosen
+
+
+def whole_prompt(model: WhiteBox, behavior: Behavior) -> Prompt:
+    """The prompt of a behavior as the model reads it, nothing beside it: all of its tokens are the `head`.
+
+    Behind a randomized defense it is that of the first draw. Raises `SpecError` for a behavior without target string.
+    """
+    check_target(behavior)
+    tokenizer = model.load().tokenizer
+    [text, *_] = readings(model, user(behavior.prompt(behavior.text)))
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return Prompt(behavior, "suffix", tuple(ids), (), _target(model, behavior, text, ids, False), "", text)
+
+
+def check_target(behavior: Behavior) -> None:
+    """Raise `SpecError` where there is no target string."""
+    if not behavior.target_string:
+        raise SpecError(
+            f"behavior {behavior.id} has no target string to optimize towards",
+            hint="give the suite a target_string column, or use an attack that needs no weights",
+        )
 
 
 def _around(model: WhiteBox, marked: str, slot: str) -> tuple[str, str, bool]:

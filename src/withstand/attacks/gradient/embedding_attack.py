@@ -8,16 +8,16 @@ the model would say.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from withstand.attacks.gradient._embeddings import Embeddings
-from withstand.attacks.gradient._soft import check_soft, finite
-from withstand.core import Behavior, Completion, Flow, Json, Target, TestCase, UpperBounds, WhiteBox, to_json, user
-from withstand.core.notice import tell_step
-from withstand.engine.pieces import Held, pieces, work_to_result
+from withstand.attacks.gradient._soft import check_soft
+from withstand.attacks.gradient._unsent import Search, answered
+from withstand.core import Behavior, Flow, Json, Target, UpperBounds, WhiteBox
+from withstand.engine.pieces import Held, pieces
+from withstand.engine.text import make_prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,7 @@ class EmbeddingAttack:
         return UpperBounds(cases=1, drawn=True)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
-        sampling = target.sampling
-        part = {"behavior": to_json(behavior), "max_tokens": sampling.max_tokens, "stop": list(sampling.stop)}
-        answer = yield from work_to_result(target.weights(self), self.advance, part)
-        chat = user(behavior.prompt(f"{behavior.text} [{self.length} optimized embeddings]"))
-        yield TestCase(behavior.id, chat, completion=Completion(chat, **answer["completion"]))
+        return answered(self, behavior, target, f"{self.length} optimized embeddings")
 
     def advance(self, model: WhiteBox, parts: Sequence[Json]) -> list[Json]:
         """`every` steps for each part; at the end the first and lowest loss, and the fields of the completion."""
@@ -70,43 +66,25 @@ class EmbeddingAttack:
 
         return pieces(parts, start, self.step, self.every)
 
-    def step(self, live: Sequence[Embeddings]) -> None:
+    def step(self, live: Sequence["Embeddings"]) -> None:
         [search] = live
-        free = search.free.detach().requires_grad_()
-        [loss] = search.engine.soft_losses([(search.prompt, free)])
-        if (value := finite(loss.item())) < search.lowest:
-            search.lowest, search.lowest_at = value, free.detach()
-        search.first = search.first if search.step else value
-        tell_step(search.prompt.behavior.id, search.step, self.steps, search.lowest)
-        search.step += 1
-        if not search.done:
-            [gradient] = torch.autograd.grad(loss, [free])
-            search.free = free.detach() - self.lr * gradient.sign()
-
-    def answer(self, search: Embeddings) -> Json:
-        """The losses, and the fields of the model's answer to the embeddings of the lowest."""
-        head, tail = search.embedded(search.prompt.head), search.embedded(search.prompt.tail)
-        embeds = torch.cat([head, search.lowest_at.to(head.dtype), tail])
-        ids, ended = greedy(search.loaded, embeds, search.part["max_tokens"])
-        answer = search.model.read((), ids, search.part["stop"], search.prompt.after)
-        names = ("text", "reasoning", "reasoning_tokens", "answer_tokens")
-        completion: dict[str, Json] = {name: getattr(answer, name) for name in names}
-        completion |= {"finish": "stop" if ended else "length", "prompt_tokens": search.size}
-        return {"first": search.first, "loss": search.lowest, "completion": completion}
+        for name, slope in search.slopes().items():
+            search.free[name] = search.free[name].detach() - self.lr * slope.sign()
 
 
-@torch.no_grad()
-def greedy(loaded: Any, embeds: Tensor, most: int) -> tuple[list[int], bool]:
-    """The most probable tokens after `embeds`, at most `most`, and whether the model ended them."""
-    from transformers import GenerationConfig
+class Embeddings(Search):
+    """Free embeddings in the slot of the behavior's prompt, Float["length hidden"]."""
 
-    ends = loaded.ends
-    # what is not set here would be taken from the settings in the model's folder
-    config = GenerationConfig(
-        max_new_tokens=most, min_length=0, do_sample=False, num_beams=1, repetition_penalty=1.0,
-        no_repeat_ngram_size=0, eos_token_id=sorted(ends) or None, pad_token_id=min(ends, default=0),
-    )  # fmt: skip
-    mask = torch.ones(1, len(embeds), dtype=torch.long, device=embeds.device)
-    ids = loaded.model.generate(inputs_embeds=embeds[None], attention_mask=mask, generation_config=config)[0].tolist()
-    ended = bool(ids) and ids[-1] in ends
-    return ids[:-1] if ended else ids, ended
+    def start(self, behavior: Behavior) -> dict[str, Tensor]:
+        length = self.attack.length
+        self.prompt, marks = make_prompt(self.model, behavior, " ".join("!" * length))
+        self.size = len(self.prompt.head) + length + len(self.prompt.tail)
+        # where a mark is not one token, the first so many tokens of the marks
+        return {"free": self.embedded(marks[:length]).float()}
+
+    def loss(self, free: dict[str, Tensor]) -> Tensor:
+        return self.engine.soft_losses([(self.prompt, free["free"])])[0]
+
+    def embeds(self) -> Tensor:
+        head, tail = self.embedded(self.prompt.head), self.embedded(self.prompt.tail)
+        return torch.cat([head, self.lowest_at["free"].to(head.dtype), tail])
