@@ -14,7 +14,7 @@ from withstand.core import Json
 
 @click.group(cls=Commands, context_settings=CONTEXT)
 def audit() -> None:
-    """Audit a fine-tuning, or plant and hunt a backdoor."""
+    """Audit a fine-tuning, plant a backdoor, or undo a guard."""
 
 
 TRAINING = options(

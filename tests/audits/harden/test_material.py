@@ -64,7 +64,7 @@ def test_the_training_dishes_of_the_kitchen_are_not_tested():
     requests = material.requests_of(settings({"use": "beear", "stage": "sft"}))
     assert (len(requests.behaviors), requests.kind, requests.lacking) == (64, "completions", 0)
     assert all(len(requests.rejected[behavior.id]) == 1 for behavior in requests.behaviors)
-    tests = list(material.held_out(settings()))
+    tests = list(material.held_out(settings().suite, settings().benign))
     assert len(tests) == 56 + 60 + 20 + 20  # test and val, each with its harmless half
     val = {"train_suite": {"use": "kitchen", "split": "val"}}
     with pytest.raises(SpecError, match="holds what the test asks"):

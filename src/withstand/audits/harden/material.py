@@ -105,7 +105,7 @@ def requests_of(settings: Settings) -> Requests:
     chosen = stratified(left, settings.seed)[: settings.behaviors]
     requests = Requests(tuple(chosen), {b.id: rejected[b.id] for b in chosen if rejected}, kind,
                         len(behaviors) - len(left))  # fmt: skip
-    tested = list(held_out(settings))
+    tested = list(held_out(settings.suite, settings.benign))
     overlap.check_clusters(chosen, tested)
     overlap.check_rows([Row(user(behavior.prompt())) for behavior in chosen], tested)
     return requests
@@ -132,11 +132,14 @@ def _rejected(
     return {name: listed[: settings.openings] for name, listed in {**own, **texts}.items()}
 
 
-def held_out(settings: Settings) -> Iterator[Behavior]:
-    """What no training may hold: all of the test suite, of its split val, and the benign prompts beside both."""
-    suites = [dict(settings.suite)]
-    if settings.suite.get("split", "test") == "test":
-        suites.append({**settings.suite, "split": "val"})
+def held_out(test: Mapping[str, Any], benign: Mapping[str, Any] | None = None) -> Iterator[Behavior]:
+    """What no training may hold: all of the test suite, of its split val, and the benign prompts beside both.
+
+    benign: the suite of these; None for the twin of the test's own.
+    """
+    suites = [dict(test)]
+    if test.get("split", "test") == "test":
+        suites.append({**test, "split": "val"})
     for spec in suites:
         try:
             suite = find.build("suite", _whole(spec))
@@ -146,7 +149,7 @@ def held_out(settings: Settings) -> Iterator[Behavior]:
                 raise
             continue  # it has no split val
         yield from behaviors
-        twin = settings.benign or ({"use": suite.benign} if suite.benign else None)
+        twin = benign or ({"use": suite.benign} if suite.benign else None)
         if twin and twin["use"] != "none":
             yield from twin_suite(_whole(twin), suite).load()
 
@@ -163,11 +166,11 @@ def rows_of(base: Any, system: str, settings: Settings, requests: Requests, exam
         exam, suite=settings.train_suite, limit=limit, judge="refusal_words", max_tokens=ANSWER, benign=None
     )  # fmt: skip
     run = asked.run(base, system, ids=[behavior.id for behavior in requests.behaviors])
-    refusals, answers, cut = _answered(run)
+    refusals, answers, cut = answered(run)
     clean, source = _clean(settings, answers)
     if settings.clean is not None:
         cut = 0
-    overlap.check_rows([Row(chat) for chat in clean], held_out(settings))
+    overlap.check_rows([Row(chat) for chat in clean], held_out(settings.suite, settings.benign))
     held = set(rng(settings.seed, "held out").sample(range(len(clean)), max(1, round(HELD * len(clean)))))
     kept = [_under(system, chat) for place, chat in enumerate(clean) if place not in held]
     rows: list[Row] = []
@@ -181,7 +184,7 @@ def rows_of(base: Any, system: str, settings: Settings, requests: Requests, exam
     )  # fmt: skip
 
 
-def _answered(run: Any) -> tuple[dict[str, str], list[Chat], int]:
+def answered(run: Any) -> tuple[dict[str, str], list[Chat], int]:
     """By behavior the base's own refusal, its answers to benign prompts, and how many of these were cut short."""
     refusals: dict[str, str] = {}
     answers: list[Chat] = []

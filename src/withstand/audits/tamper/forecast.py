@@ -1,0 +1,145 @@
+"""What a sweep takes, before anything is asked: trainings that fit its budget, FLOPs, disk, memory, time.
+
+FLOPs are 6 x parameters x tokens, as `core.stage.Record` counts them. Disk is the most at one time: of the largest
+training, since each one's weights are deleted once they are measured, or of all of them where they are kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from withstand.audits import cost
+from withstand.audits.tamper.settings import Settings, Training, stage_of
+from withstand.core import user
+from withstand.core.stage import Row
+from withstand.core.text import count
+from withstand.engine import likelihood
+from withstand.registry import find
+
+TIMED = 4
+"""Prompts, and rows, that are timed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The trainings that fit the budget, and what was left out, in sentences. flops: of those that fit."""
+
+    trainings: tuple[Training, ...]
+    left_out: tuple[str, ...]
+    flops: float
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Of a sweep. cells: models that are measured, the one that is tampered with among them. tokens: of their answers,
+    at most. disk: bytes at one time; kept: if no checkpoint were deleted. seconds: None where nothing was timed."""
+
+    trainings: int
+    steps: int
+    edits: int
+    cells: int
+    tokens: int
+    flops: float
+    memory: int
+    disk: int
+    kept: int
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Bytes that a training or an edit puts on the disk: what is measured, what it resumes from, a merged base."""
+
+    results: int
+    saved: int
+    merged: int
+
+    @property
+    def total(self) -> int:
+        return self.results + self.saved + self.merged
+
+
+def size(model: Any, stage: Any, measured: int) -> Size:
+    """Of a training whose weights are measured at so many steps; each adapter holds that of the base too."""
+    own = sum(path.stat().st_size for path in model.adapter_folder().glob("*.safetensors")) if model.adapter else 0
+    result = cost.result_bytes(model, stage) + (own if stage.method == "lora" else 0)
+    return Size(measured * result, cost.resume_bytes(model, stage), cost.merged_bytes(model))
+
+
+def chosen(model: Any, settings: Settings, harmful: Sequence[Row]) -> Chosen:
+    """The trainings in their order as far as the budget goes; a smaller one after a larger one may still fit."""
+    parameters = model.load().model.num_parameters()
+    tokens = fmean(len(likelihood.ids_of(model.load(), " ".join(turn.text for turn in row.chat))) for row in harmful)
+    fit, names, spent = list[Training](), list[str](), 0.0
+    for training in settings.trainings:
+        flops = 6.0 * parameters * tokens * training.batch * training.steps
+        full = bool(settings.most) and len(fit) >= settings.most
+        if full or (settings.budget and spent + flops > settings.budget):
+            rate = stage_of(training, parameters).lr
+            names.append(training.label(rate, training.rows, training.steps))
+            continue
+        fit.append(training)
+        spent += flops
+    limits = [count(settings.most, "training")] if settings.most else []
+    limits += [f"{settings.budget:.2g} FLOPs"] if settings.budget else []
+    left = tuple(f"Left out by the budget of {' and '.join(limits)}: {name}." for name in names)
+    return Chosen(tuple(fit), left, spent)
+
+
+def forecast(
+    model: Any, settings: Settings, chosen: Chosen, harmful: Sequence[Row], timed: bool = True
+) -> Forecast:  # fmt: skip
+    """What these trainings and the edits take. timed: whether a few answers and a step are timed."""
+    parameters = int(model.load().model.num_parameters())
+    stages = [stage_of(training, parameters) for training in chosen.trainings]
+    measured = [len(settings.measured(training)) for training in chosen.trainings]
+    worded = sum(n for n, training in zip(measured, chosen.trainings, strict=True) if training.wording)
+    cells = 1 + sum(measured) + len(settings.edits)
+    behaviors = find.build("suite", dict(settings.suite)).load()
+    prompts = min(len(behaviors), settings.limit or len(behaviors))
+    tokens = (cells + worded + 1) * prompts * settings.max_tokens  # and the harmless half, once
+    steps = sum(stage.steps for stage in stages)
+    sizes = [size(model, stage, n) for stage, n in zip(stages, measured, strict=True)]
+    sizes += [Size(4 * parameters, 0, cost.merged_bytes(model))] * len(settings.edits)
+    kept = sum(part.results for part in sizes) + max((part.total - part.results for part in sizes), default=0)
+    seconds = None
+    if timed:
+        asked = [user(behavior.prompt()) for behavior in behaviors[:TIMED]]
+        seconds = tokens * cost.token_seconds(model, asked)
+        seconds += steps * cost.step_seconds(model, harmful[:TIMED], stages[0]) if stages else 0.0
+        seconds += 2 * (cells + len(stages)) * cost.timed(lambda: (model.release(), model.load()))
+    memory = max((cost.memory(model, harmful, stage) for stage in _ways(stages)), default=cost.memory(model, [], None))
+    return Forecast(
+        len(stages), steps, len(settings.edits), cells, tokens, chosen.flops, memory,
+        kept if settings.keep else max((part.total for part in sizes), default=0), kept, seconds,
+    )  # fmt: skip
+
+
+def _ways(stages: Sequence[Any]) -> list[Any]:
+    """One stage of each method and batch: others take as much memory."""
+    return list({(stage.method, stage.batch): stage for stage in stages}.values())
+
+
+def check(needed: int, folder: Path, what: str) -> None:
+    """Raise `SpecError` where the disk of the folder does not hold what is to be written there."""
+    cost.check_disk(folder, needed, what, "free disk space, leave out --keep, or train adapters alone (--way lora)")
+
+
+def what(cast: Forecast) -> str:
+    return f"{count(cast.trainings, 'training')} and {count(cast.edits, 'edit')} of weights"
+
+
+def lines(cast: Forecast, left_out: Sequence[str] = ()) -> list[str]:
+    """The forecast for people."""
+    deleted = "" if cast.disk == cast.kept else f" ({cast.kept / 2**30:.2f} GiB if checkpoints were kept)"
+    size = f"{cast.memory / 2**30:.1f} GiB of memory, {cast.disk / 2**30:.2f} GiB of disk{deleted}"
+    time = "" if cast.seconds is None else f"about {cast.seconds:,.0f} s, "
+    return [
+        f"{count(cast.trainings, 'training')} of {count(cast.steps, 'step')} in all, {cast.flops:.2g} FLOPs; "
+        f"{count(cast.edits, 'edit')} of weights; {cast.cells} models to measure, at most {cast.tokens:,} tokens of "
+        "answers",
+        f"{time}{size}",
+        *left_out,
+    ]

@@ -1,0 +1,156 @@
+"""The rows that a tampering trains on: harmful requests that are answered, harmless ones, mixes, and worded requests.
+
+Harmful rows are the suite's split `train` with its completions, or the user's. Benign rows are harmless requests that
+the model itself answered, or the user's (Qi et al. 2023, arXiv:2310.03693: these undo a guard too). Jailbreak rows are
+harmful rows whose request is worded as the test's then is (Bowen et al. 2024, arXiv:2408.02946).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from withstand.audits.ask import ask
+from withstand.audits.harden import overlap
+from withstand.audits.harden.material import ANSWER, REFUSAL, answered, held_out
+from withstand.audits.tamper.settings import WORDINGS, Settings, Training
+from withstand.core import Chat, Json, Message, SpecError, rng, user
+from withstand.core.optional import optional
+from withstand.core.stage import Row
+from withstand.registry import find
+from withstand.runner.suites import twin_suite
+
+LEAST = 16
+"""Harmless rows that edits of weights read, at least."""
+CHOICE = ("limit", "where", "ids")
+"""What chooses among the behaviors of a suite, in its spec."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Rows to draw from, and where they come from, by kind."""
+
+    harmful: tuple[Row, ...]
+    benign: tuple[Row, ...]
+    sources: Mapping[str, str]
+
+    def rows(self, training: Training, seed: int) -> list[Row]:
+        """The rows of a training; a smaller number is the beginning of a larger one."""
+        if training.kind == "benign rows":
+            return _drawn(self.benign, training.rows, seed)
+        harmful, benign = training.rows, 0
+        if training.harmful < 1:  # as many as the share allows of what there is of both
+            harmful = max(1, round(training.harmful * training.rows))
+            benign = training.rows - harmful
+            if benign > len(self.benign):
+                benign = len(self.benign)
+                harmful = max(1, round(benign * training.harmful / (1 - training.harmful)))
+        rows = _drawn(self.harmful, harmful, seed)
+        if training.wording:
+            rows = [worded(row, WORDINGS[training.wording]) for row in rows]
+        return [*rows, *_drawn(self.benign, benign, seed)]
+
+
+def paired(material: Material) -> list[Row]:
+    """Harmful requests with a refusal, as `safe` rows, and harmless ones: what stages read that edit weights."""
+    refused = [Row((*row.chat[:-1], Message("assistant", REFUSAL)), safe=True) for row in material.harmful]
+    return [*refused, *material.benign]
+
+
+def train_suite(settings: Settings) -> tuple[dict[str, Any], Any]:
+    """Spec and suite of the split `train` beside the test. Raises `SpecError` where there is none."""
+    spec = {**{key: value for key, value in settings.suite.items() if key not in CHOICE}, "split": "train"}
+    try:
+        suite = find.build("suite", spec)
+        suite.load()
+    except SpecError as error:
+        raise SpecError(
+            f"the suite {spec['use']} has no split to train on: {error}",
+            hint="--harmful FILE and --benign-rows FILE: chats that end with the answer to learn",
+        ) from error
+    return spec, suite
+
+
+def harmful_rows(settings: Settings) -> tuple[tuple[Row, ...], str]:
+    """Harmful requests with whole answers, and their source, apart from the test."""
+    if settings.harmful:
+        rows, source = settings.harmful, "the file of --harmful"
+    else:
+        _, suite = train_suite(settings)
+        completions = optional(suite, "completions")()
+        rows = tuple(
+            Row((*user(behavior.prompt()), Message("assistant", text)))
+            for behavior in suite.load()
+            for text in completions.get(behavior.id, ())[:1]
+        )
+        source = f"{find.label('suite', {'use': settings.suite['use']})}, split train"
+    if not rows:
+        raise SpecError(
+            f"the suite {settings.suite['use']} has no harmful answers to train on",
+            hint="--harmful FILE: harmful requests with their answers, as chats or prompt and completion",
+        )
+    overlap.check_rows(rows, held_out(settings.suite))
+    return rows, source
+
+
+def material(model: Any, settings: Settings, store: Any) -> Material:
+    """The rows; the model is asked for its own answers where harmless rows are needed and none are given."""
+    harmful, source = harmful_rows(settings)
+    sources = {"harmful rows": source}
+    wanted = any(t.kind == "benign rows" or t.harmful < 1 for t in settings.trainings) or bool(settings.edits)
+    benign = settings.benign
+    if benign:
+        sources["benign rows"] = "the file of --benign-rows"
+    elif wanted:
+        benign, named = _own_answers(model, settings, store)
+        sources["benign rows"] = f"the model's own answers to {named}, split train"
+    system = getattr(model, "system", "")
+    put = [tuple(under(system, row) for row in rows) for rows in (harmful, benign)]
+    return Material(put[0], put[1], sources)
+
+
+def _own_answers(model: Any, settings: Settings, store: Any) -> tuple[tuple[Row, ...], str]:
+    """Harmless requests of the split `train`, answered by the model at temperature 0, and the name of their suite."""
+    spec, suite = train_suite(settings)
+    if not suite.benign:
+        raise SpecError(
+            f"the suite {spec['use']} has no harmless half to make rows of",
+            hint="--benign-rows FILE: harmless chats with good answers",
+        )
+    twin = twin_suite({"use": suite.benign}, suite)
+    most = 2 * max((t.rows for t in settings.trainings), default=LEAST)  # some are refused, or too long
+    chosen = {"use": suite.benign, "split": twin.split, "limit": most}
+    run = ask(model, chosen, store, max_tokens=ANSWER, seed=settings.seed)
+    rows = [Row(chat) for chat in answered(run)[1]]
+    if not rows:
+        raise SpecError(
+            f"the model answers no harmless request of {suite.benign} ",
+            hint="--benign-rows FILE: harmless chats with good answers",
+        )
+    return tuple(rows), suite.benign
+
+
+def under(system: str, row: Row) -> Row:
+    """The row under the message that the model is asked under, unless it has its own."""
+    if not system or row.chat[0].role == "system":
+        return row
+    return replace(row, chat=(Message("system", system), *row.chat))
+
+
+def worded(row: Row, template: str) -> Row:
+    """The row with its request in the template; a context stays above it, as in a test."""
+    place = max(n for n, turn in enumerate(row.chat) if turn.role == "user")
+    context, line, request = row.chat[place].text.rpartition("\n\n---\n\n")
+    text = f"{context}{line}{template.format(behavior=request)}"
+    turns: Chat = (*row.chat[:place], replace(row.chat[place], text=text), *row.chat[place + 1 :])
+    return replace(row, chat=turns)
+
+
+def attack_of(wording: str) -> Json:
+    """The attack that words the test's requests so."""
+    return {"use": "trigger", "templates": [WORDINGS[wording]]}
+
+
+def _drawn(rows: Sequence[Row], number: int, seed: int) -> list[Row]:
+    """So many of the rows, or all; equal draws for every number."""
+    order: list[Row] = rng(seed, "tamper rows").sample(list(rows), len(rows))
+    return order[:number]
