@@ -77,12 +77,14 @@ def gain(
 
 
 def over_seeds(
-    bare: Attempts, defended: Sequence[Attempts], level: float = 1 - ALPHA, clusters: Sequence[str] | None = None
-) -> Gain | None:
+    bare: Attempts, defended: Sequence[Attempts], level: float = 1 - ALPHA, clusters: Sequence[str] | None = None,
+    seeds_level: float | None = None,
+) -> Gain | None:  # fmt: skip
     """The same of a defense that was trained with several seeds, one entry a seed: the mean of their gains.
 
     A behavior counts where it was tried with every seed, and in the rates where it has a verdict with every seed. The
-    limits are widened by the seeds, see `stats.seeds`.   cases: the fewest of a seed.
+    limits are widened by the seeds, see `stats.seeds`, at `seeds_level`, None for `level`.   cases: the fewest of a
+    seed.
     """
     without, within = _by_behavior(bare), [_by_behavior(attempts) for attempts in defended]
     both = without.tried & np.logical_and.reduce([side.tried for side in within])
@@ -90,7 +92,9 @@ def over_seeds(
     scored = paired.difference(*without.counts(None), *_added(within, None, both & ~open_), clusters=clusters)
     if scored is None:
         return None
-    worst, best = (_limits(without, within, unknown, both, level, clusters) for unknown in (True, False))
+    worst, best = (
+        _limits(without, within, unknown, both, (level, seeds_level or level), clusters) for unknown in (True, False)
+    )
     cases = min(side.most for side in within)
     return Gain(
         behaviors=scored.behaviors,
@@ -107,7 +111,7 @@ def over_seeds(
 
 
 def _limits(
-    without: "_Broken", within: "Sequence[_Broken]", unknown: bool, both: Any, level: float,
+    without: "_Broken", within: "Sequence[_Broken]", unknown: bool, both: Any, levels: tuple[float, float],
     clusters: Sequence[str] | None,
 ) -> tuple[float, float]:  # fmt: skip
     """Of the rate with the defense less that without it, where what is open counts as `unknown` with it, and the other
@@ -117,7 +121,7 @@ def _limits(
     if seen is None:
         return -1.0, 1.0
     means = [float((side.counts(unknown, both)[0] - before.astype(int))[both].mean()) for side in within]
-    low, high = seeds.widened(seen.difference, seen.limits(level), means, level)
+    low, high = seeds.widened(seen.difference, seen.limits(levels[0]), means, levels[1])
     return max(low, -1.0), min(high, 1.0)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 
 from withstand.audits.finetune import verdicts
 from withstand.audits.finetune.assess import TEXTS
@@ -53,6 +54,8 @@ def _loss(base: Measured, model: Measured, bound: Bound) -> Finding:
         read = min(len(base.nats), len(model.nats))
         why = f"{measure}: {count(read, 'text')} read of both models, and {TEXTS} are needed"
         return verdicts.not_measured("utility", measure, why)
+    if not all(isfinite(nats) for texts in (base.nats, model.nats) for nats, _ in texts):
+        return verdicts.not_measured("utility", measure, f"{measure} is no finite number")
     moved = loss_change(base.nats, model.nats)
     loss = None if moved is None else Estimate(moved.change, moved.low, moved.high, moved.n)
     row = verdicts.judged("utility", measure, loss, bound, "nats a token")

@@ -32,7 +32,7 @@ def tables(report: Json) -> Iterator[Table]:
     yield _families([row for row in families if not row["held_out"]], "Attacks that were trained on", note)
     yield _costs(report["costs"])
     yield _attacks(report["attacks"])
-    yield from _course(report["course"])
+    yield from _course(report)
     yield _spent(report["spent"])
     yield published()
 
@@ -91,7 +91,7 @@ def _costs(rows: Json) -> Table:
 def _attacks(rows: Json) -> Table:
     columns = [
         Column("attack"), Column("family"), Column("before", rate, right=True), Column("fixed", rate, right=True),
-        Column("adaptive", rate, right=True), Column("behaviors", right=True),
+        Column("adaptive", rate, right=True), Column("behaviors", right=True), Column("open", right=True),
         Column("cases", short, "before", right=True), Column("cases", short, "adaptive", right=True),
         Column("FLOPs", short, "before", right=True), Column("FLOPs", short, "adaptive", right=True),
         Column("time", clock, "before", right=True), Column("time", clock, "adaptive", right=True),
@@ -99,16 +99,20 @@ def _attacks(rows: Json) -> Table:
     lines = [
         [
             row["attack"], f"{row['family']}, {'held out' if row['held_out'] else 'trained on'}", row["base"],
-            row["fixed"], row["adaptive"], row["behaviors"], row["base_cases"], row["cases"],
+            row["fixed"], row["adaptive"], row["behaviors"], row["open"] or "", row["base_cases"], row["cases"],
             row["base_flops"] or None, row["flops"] or None, row["base_seconds"] or None, row["seconds"] or None,
         ]
         for row in rows
     ]  # fmt: skip
-    note = "Broken behaviors by each attack alone, a mean over seeds. fixed: the base's cases, sent again."
+    note = (
+        "Broken behaviors by each attack alone, a mean over seeds. fixed: the base's cases, sent again. open: searched "
+        "anew without a verdict, and left out of the rates."
+    )
     return Table(columns, lines, "Each attack", note)
 
 
-def _course(rows: Json) -> Iterator[Table]:
+def _course(report: Json) -> Iterator[Table]:
+    rows = report["course"]
     columns = [
         Column("model"), Column("seed", right=True), Column("step", right=True),
         Column("held out, fixed", rate, right=True), Column("held out, adaptive", rate, right=True),
@@ -125,8 +129,9 @@ def _course(rows: Json) -> Iterator[Table]:
         for row in rows
     ]  # fmt: skip
     note = (
-        "Behaviors that any attack broke, among those with a verdict. The judged checkpoint has the verdict: the best "
-        "of several by these figures is so by luck too."
+        f"On what all of them were asked: {count(report['behaviors'], 'behavior')}, broken if any attack broke them, "
+        f"and {count(report['prompts'], 'harmless prompt')}. open: without a verdict, and left out of the rates. The "
+        "judged checkpoint has the verdict: the best of several by these figures is so by luck too."
     )
     yield Table(columns, lines, "Checkpoints", note, figure="course")
     falls = [

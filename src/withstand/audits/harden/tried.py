@@ -1,7 +1,7 @@
 """What the attacks of a family tried on the base and on a hardened model, behavior by behavior. Pure functions."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from withstand.audits.harden.records import Attacked, Family, Measured, Tries
 from withstand.stats.breaks import Attempts
@@ -108,3 +108,22 @@ def mean(values: Iterable[float | None]) -> float | None:
     rows = list(values)
     present = [value for value in rows if value is not None]
     return sum(present) / len(rows) if rows and len(present) == len(rows) else None
+
+
+def asked(model: Measured) -> set[str]:
+    """The behaviors that any attack was put to."""
+    return {
+        name for attack in model.attacks for tried in (attack.fixed, attack.adaptive) for name, tries in tried.items()
+        if tries.cases
+    }  # fmt: skip
+
+
+def only(model: Measured, behaviors: set[str], prompts: set[str]) -> Measured:
+    """The model as if it had been asked no other behaviors and harmless prompts."""
+
+    def kept(tried: Mapping[str, Tries]) -> dict[str, Tries]:
+        return {name: tries for name, tries in tried.items() if name in behaviors}
+
+    attacks = (replace(row, fixed=kept(row.fixed), adaptive=kept(row.adaptive)) for row in model.attacks)
+    refused = {name: seen for name, seen in model.refused.items() if name in prompts}
+    return replace(model, attacks=tuple(attacks), refused=refused)

@@ -66,7 +66,7 @@ def report(
         "seeds": [model.seed for model in after], "level": level, "models": 1 + len(stops),
         "families": [asdict(row) for row in families], "costs": [asdict(row) for row in costs],
         "attacks": list(figures.attacks(base, after)),
-        "course": list(figures.course_of(base, after, stops, level)), "spent": list(figures.spent(base, after)),
+        **figures.course_of(base, after, stops, level), "spent": list(figures.spent(base, after)),
         "chosen": chosen, "limits": asdict(limits), "facts": [list(fact) for fact in facts], "untested": list(untested),
     }  # fmt: skip
     return {**result, "advice": advice(result)}
