@@ -24,6 +24,7 @@ pytest.importorskip("trl")
 pytest.importorskip("datasets")
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 ASKED = chat("how do i bake bread", "sorry no")
@@ -217,3 +218,31 @@ def test_dpo_learns_ordinary_rows_beside_its_pairs_by_hand(base, tmp_path):
     nats = [-logprob(None, base, row.chat[:1], f"{row.chat[1].text} <|im_end|>") for row in (PLAIN, other)]
     assert losses == [pytest.approx(0.693147 + 0.5 * sum(nats) / (2 + 4), abs=1e-4)]
     assert stage.read(tmp_path / "a")["rows"]["n"] == 3
+
+
+def test_adversarial_goes_on_after_a_kill_without_attacking_again(base, tmp_path, monkeypatch):
+    """On an adapter, which is merged while the second trains; the weights are those of an undisturbed training."""
+
+    class StopHereError(Exception):
+        pass
+
+    def stop(place, step, _):
+        if (place, step) == (1, 3):
+            raise StopHereError
+
+    model = find.build("target", {"use": "hf", "id": base, "dtype": "float32"})
+    sft = SFT(rank=2, lr=1e-2, batch=2, steps=5, max_length=64, log_every=1, save_every=1)
+    steps = [chain.Step(sft, [PLAIN]), chain.Step(attacked(sft, Contains("")), [Row(ASKED, safe=True), PLAIN], at=(2,))]
+    with pytest.raises(StopHereError):
+        chain.train(model, steps, tmp_path / "a", log=stop)
+    monkeypatch.setattr(type(model), "generate", None)
+    chain.remove_copies()  # as they go with a killed process
+    trained = chain.train(model, steps, tmp_path / "a")[1]
+    monkeypatch.undo()
+    whole = chain.train(model, steps, tmp_path / "b")[1]
+    assert (trained.key, trained.record.resumed, whole.record.resumed) == (whole.key, 1, 0)
+    assert list(trained.checkpoints()) == [2]
+    for name in ("", "step-2"):
+        weights = [load_file(done.folder / name / "adapter_model.safetensors") for done in (trained, whole)]
+        assert weights[0].keys() == weights[1].keys()
+        assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
