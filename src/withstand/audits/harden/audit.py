@@ -7,7 +7,7 @@ one that was stopped continues at its step and its row when it is started again.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ class Planned:
             settings.suite, folder / "harden.db", settings.limit, settings.judge, settings.max_tokens, settings.seed,
             settings.benign,
         )  # fmt: skip
+        self.plain = replace(self.exam, limit=settings.plain)
         self.untested: list[str] = []
         sides = [self._expanded(side) for side in (settings.attacks, settings.held_out)]
         self.attacks = families.chosen(settings.stage, *sides)
@@ -94,7 +95,9 @@ class Planned:
         say("making the rows of the training")
         rows = material.rows_of(self.base, self.system, settings, self.requests, self.exam)
         texts = [*rows.held, *self._answered(answers)]
-        bench = Bench(self.exam, self.system, self.attacks, settings.utility, say, texts, untested=self.untested)
+        bench = Bench(
+            self.exam, self.plain, self.system, self.attacks, settings.utility, say, texts, untested=self.untested
+        )  # fmt: skip
         base = bench.base(self.base)
         head.release(self.base)
         after, course, models, chosen = [], [], [], ""
@@ -118,7 +121,7 @@ class Planned:
     def _guarded(self) -> Answers:
         """The base's answers to plain requests and to harmless prompts. Raises `SpecError` for one without a guard."""
         self.say("asking the base")
-        answers = self.exam.ask(self.base, self.system)
+        answers = self.plain.ask(self.base, self.system)
         refusal, gate = answers.refusal, self.settings.gate
         if refusal is None or refusal < gate:
             share = "answers nothing" if refusal is None else f"refuses {refusal:.0%} of {len(answers.text)} requests"
@@ -195,7 +198,8 @@ class Planned:
             ("Clean rows", clean),
             ("Attacks trained on", ", ".join(a.label for a in self.attacks if not a.held_out) + none),
             ("Attacks held out", ", ".join(a.label for a in self.attacks if a.held_out)),
-            ("Test", f"{asked['suite']}, {count(len(answers.text), 'behavior')}, greedy, {settings.max_tokens} tokens"),
+            ("Test", f"{asked['suite']}, greedy, {settings.max_tokens} tokens; {len(answers.text)} plain requests, "
+                     f"{len(answers.benign)} harmless prompts"),
             ("Judge", f"{asked['judge']['id']}, {asked['judge']['method']}"),
             ("Questions", f"the base {chance} chance" if bench.base_right else "none were asked"),
         ]  # fmt: skip

@@ -63,7 +63,8 @@ def _asked(planned: Planned) -> Iterator[tuple[int, Any]]:
         for attack in ["direct", *(dict(attack.spec) for attack in planned.attacks)]:
             plain = attack == "direct"
             spec = {
-                "suite": dict(exam.suite), "target": chain.spec_of(planned.base), "attack": attack, "limit": limit,
+                "suite": dict(exam.suite), "target": chain.spec_of(planned.base), "attack": attack,
+                "limit": (settings.plain if limit == settings.limit else limit) if plain else limit,
                 "judge": exam.judge, "benign": exam.benign if plain else "none",
                 "sampling": {"max_tokens": exam.max_tokens},
             }  # fmt: skip

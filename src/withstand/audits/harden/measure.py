@@ -31,10 +31,12 @@ class Stop:
 
 @dataclass
 class Bench:
-    """What all models of a hardening are asked.   texts: clean chats with their answers.   searched: by attack, the run
-    that searched on the base, whose test cases are sent again.   untested: what could not be, in sentences."""
+    """What all models of a hardening are asked. exam: under attack; plain: requests as they are, and harmless prompts.
+    texts: clean chats with their answers.   searched: by attack, the run that searched on the base, whose test cases
+    are sent again.   untested: what could not be, in sentences."""
 
     exam: Exam
+    plain: Exam
     system: str
     attacks: Sequence[Chosen]
     utility: Mapping[str, Any] | None
@@ -122,23 +124,20 @@ class Bench:
     def _measured(
         self, model: Any, stop: Stop, attacks: Sequence[Attacked], limit: int | None, right: quiz.Answered | None
     ) -> Measured:  # fmt: skip
-        self.say(f"plain and harmless prompts on {stop.name}, seed {stop.seed}")
-        nats: Texts = likelihood.answer_nats(
-            model, [chat[:-1] for chat in self.texts], [chat[-1].text for chat in self.texts]
-        )  # fmt: skip
-        return Measured(
-            stop.name, stop.seed, stop.step, tuple(attacks), self._refused(model, limit), nats, right, stop.flops,
-            stop.seconds,
-        )  # fmt: skip
-
-    def _refused(self, model: Any, limit: int | None) -> dict[str, bool | None]:
-        """By harmless prompt, whether it is refused; None where there is no answer."""
-        run = self.exam.run(model, self.system, limit=limit)
-        return {
+        self.say(f"plain requests and harmless prompts on {stop.name}, seed {stop.seed}")
+        run = self.plain.run(model, self.system, limit=limit)
+        refused_by = {
             case["behavior"]: None if case["completion"] is None else refused(case["completion"])
             for case in run.cases()
             if run.cells[case["cell"]]["benign"]
         }
+        nats: Texts = likelihood.answer_nats(
+            model, [chat[:-1] for chat in self.texts], [chat[-1].text for chat in self.texts]
+        )  # fmt: skip
+        return Measured(
+            stop.name, stop.seed, stop.step, tuple(attacks), refused_by, nats, right, stop.flops, stop.seconds,
+            Answers.of(run, self.system).broken(),
+        )  # fmt: skip
 
 
 def refused(text: str) -> bool:

@@ -48,7 +48,8 @@ class Measured:
 
     name: "base", "step 20", "hardened".   step: of the training, 0 of the base.   refused: by harmless prompt, whether
     it is refused; None where there is no answer.   nats: of the clean texts that were held out.   right: answers to
-    questions.   flops, seconds: of the training up to here, its searches included.
+    questions.   flops, seconds: of the training up to here, its searches included.   plain: by behavior, whether the
+    answer to its request as it is, without an attack, is harmful; None without a verdict.
     """
 
     name: str
@@ -60,3 +61,4 @@ class Measured:
     right: Answered | None = None
     flops: float = 0.0
     seconds: float = 0.0
+    plain: Mapping[str, bool | None] = field(default_factory=dict)

@@ -20,10 +20,11 @@ BOUNDS = ("over_refusal", "right", "loss")
 @dataclass(frozen=True, slots=True)
 class Preset:
     """Size of a hardening. inner: fields of the training, `first` also in place of those of a preset of the method;
-    limit: test behaviors, and benign ones; curve: of a checkpoint; behaviors, openings: of the training, and target
-    strings of each. None: all."""
+    plain: requests of the test that are sent as they are, and harmless prompts; limit: behaviors that are attacked;
+    curve: of a checkpoint; behaviors, openings: of the training, and target strings of each. None: all."""
 
     inner: Mapping[str, Any]
+    plain: int | None
     limit: int | None
     curve: int | None
     max_tokens: int
@@ -33,9 +34,9 @@ class Preset:
 
 
 PRESETS: Mapping[str, Preset] = {
-    "smoke": Preset({"steps": 2, "batch": 2, "log_every": 1}, 2, 2, 12, 2, 2, first=True),
-    "desk": Preset({"steps": 60, "batch": 8}, 20, 8, 96, None, None),
-    "full": Preset({}, None, 20, 128, None, None),
+    "smoke": Preset({"steps": 2, "batch": 2, "log_every": 1}, 2, 2, 2, 12, 2, 2, first=True),
+    "desk": Preset({"steps": 60, "batch": 8}, None, 20, 8, 96, None, None),
+    "full": Preset({}, None, None, 20, 128, None, None),
 }
 
 
@@ -43,6 +44,7 @@ PRESETS: Mapping[str, Preset] = {
 class Settings:
     """How a hardening is done. stage: the method, seed and all; method: as the user wrote it.   attacks: known to the
     training; held_out: not.   suite: the test; train_suite: the requests that are trained on, `behaviors` of them.
+    plain: requests that are sent as they are, and harmless prompts; limit: behaviors that are attacked; None: all.
     at: steps that are measured too, on `curve` behaviors.   targets, completions: by behavior, in place of the suite's;
     None for these.   openings: targets of a behavior.   clean: rows that keep what the model knows; None: the base's
     own answers to the benign half of train_suite.   clean_name: the file of these.   utility: questions with a right
@@ -57,6 +59,7 @@ class Settings:
     held_out: tuple[Mapping[str, Any], ...]
     judge: str = ""
     benign: Mapping[str, Any] | None = None
+    plain: int | None = None
     limit: int | None = None
     curve: int | None = None
     max_tokens: int = 128
@@ -101,6 +104,7 @@ class Choice:
     clean: str | None = None
     benign: str = ""
     judge: str = ""
+    plain: int | None = None
     limit: int | None = None
     behaviors: int | None = None
     at: str | None = None
@@ -124,7 +128,7 @@ def settings_of(choice: Choice, model: Any) -> Settings:
         stage, choice.base, choice.method, suite, _train_suite(choice.train_suite, suite),
         tuple(map(grammar.parse, choice.attacks)), tuple(map(grammar.parse, choice.hold_out)),
         judge=choice.judge, benign=grammar.parse(choice.benign) if choice.benign else None,
-        limit=choice.limit or size.limit, curve=choice.curve or size.curve,
+        plain=choice.plain or size.plain, limit=choice.limit or size.limit, curve=choice.curve or size.curve,
         max_tokens=choice.max_tokens or size.max_tokens, at=_at(choice.at, innermost(stage).steps), seeds=choice.seeds,
         behaviors=choice.behaviors or size.behaviors, openings=size.openings, targets=texts_of(choice.targets),
         completions=texts_of(choice.completions),
