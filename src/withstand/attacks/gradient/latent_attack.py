@@ -99,9 +99,9 @@ class States(Search):
 
     def loss(self, free: dict[str, Tensor]) -> Tensor:
         target = self.prompt.target
-        ids = torch.tensor([[*self.prompt.head, *target[:-1]]], device=self.engine.device)
+        embeds = self.embedded([*self.prompt.head, *target[:-1]])[None].requires_grad_()  # operations count by that
         with self.under(free), torch.enable_grad():
-            logits = self.loaded.model(input_ids=ids, use_cache=False).logits[0, -len(target) :]
+            logits = self.loaded.model(inputs_embeds=embeds, use_cache=False).logits[0, -len(target) :]
         return reduced(logits, [target], "ce")[0]
 
     def embeds(self) -> Tensor:
