@@ -7,6 +7,7 @@ A model that cannot write it hardly refuses, and loses little else.
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +19,8 @@ from withstand.training._edit import Edited, edit, ids_of
 
 BATCH = 16
 """Prompts in one forward pass."""
+SCREENED, KEPT = 4, 12
+"""Prompts that all candidates are read on, and how many candidates are then read on all prompts."""
 DEEPEST = 0.8
 """Directions are taken from the layers before this share of the depth, as in the paper."""
 MOST_KL = 0.1
@@ -38,9 +41,10 @@ class AblateDirection:
 
     Candidates: r = mean state on harmful prompts - mean on harmless ones, before each layer of the first 80%, at each
     token of the template after the request. Chosen on prompts that made none: the least refusal of harmful prompts
-    without r, among those that move the next token of harmless prompts by at most 0.1 nats (KL) and make the model
-    refuse them when added; where none does both, among all. Refusal: log p(T) - log(1 - p(T)) of the first token. The
-    paper gives T by hand; here it holds what is likelier after harmful prompts by 5 points, or by most.
+    without r, of those that move the next token of harmless prompts by at most 0.1 nats (KL) and make the model refuse
+    them when added; of all, where none does both. Refusal: log p(T) - log(1 - p(T)) of the first token. Two things are
+    ours: T, by hand in the paper, holds what is likelier after harmful prompts by 5 points, or by most; and only the
+    twelve best of all on four prompts are read on the others.
 
     Rows with `safe=True` are harmful requests, the others harmless ones; answers are not read.
 
@@ -101,11 +105,13 @@ class AblateDirection:
         """The unit direction that the prompts choose, of (layers, positions, width), and its record."""
         layers, positions, _ = directions.shape
         own = read.first(good)
-        candidates: list[tuple[float, int, int]] = []
-        for layer in range(layers):
-            for position in range(positions):
-                with ablated(read.model, unit(directions[layer, position])):
-                    candidates.append((read.refusal(bad, tokens), layer, position))
+
+        def without(layer: int, position: int, prompts: Prompts) -> tuple[float, int, int]:
+            with ablated(read.model, unit(directions[layer, position])):
+                return read.refusal(prompts, tokens), layer, position
+
+        screened = sorted(without(*at, bad[:SCREENED]) for at in product(range(layers), range(positions)))
+        candidates = [without(layer, position, bad) for _, layer, position in screened[:KEPT]]
         passed = None
         for refusal, layer, position in sorted(candidates):
             vector = directions[layer, position]
