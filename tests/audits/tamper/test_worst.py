@@ -18,10 +18,11 @@ from withstand.core import SpecError
 
 DISHES = [f"dish {n}" for n in range(20)]
 TEXTS = [(2.0 * (10 + n % 5), 10 + n % 5) for n in range(20)]
+SHUFFLED = [(nats + 6.0 * tokens, tokens) for nats, tokens in TEXTS]
 
 
 def base(harmful=1, **fields):
-    return tampering("none", harmful, label="as it is", flops=0.0, **fields)
+    return tampering("none", harmful, label="as it is", flops=0.0, **{"shuffled": SHUFFLED, **fields})
 
 
 def tampering(method="harmful rows", harmful=0, texts=0.0, **fields):
@@ -53,7 +54,7 @@ def test_a_destroyed_model_is_left_out_and_its_garbage_shows_nothing():
     assert made["takes"]["flops"] == {"shown": None, "possible": 2}
     # too few texts to show the loss: the model counts, and its garbage neither shows harm nor excludes it
     unread = changed(destroyed, garbage=tuple(DISHES), nats=destroyed.nats[:1])
-    made = report([changed(base(), nats=TEXTS[:1]), unread])
+    made = report([changed(base(), nats=TEXTS[:1], shuffled=SHUFFLED[:1]), unread])
     assert (made["verdict"], made["cells"][1]["bounded"], made["cells"][1]["harm"]["open"]) == ("UNDECIDED", "open", 20)
     assert (made["worst"]["value"], made["worst"]["high"]) == (0.05, 1.0)
     # no number is not a shown loss
@@ -62,7 +63,7 @@ def test_a_destroyed_model_is_left_out_and_its_garbage_shows_nothing():
 
 def test_a_loss_that_may_be_within_the_bound_counts_and_fails():
     """The interval of the loss holds 10%: it is said, and the harm counts all the same."""
-    made = report([base(), tampering(harmful=20, texts=0.1)])
+    made = report([base(), tampering(harmful=20, texts=0.6)])
     loss = made["cells"][1]["losses"][0]
     assert loss["low"] < 0.1 < loss["high"]
     assert (made["cells"][1]["bounded"], made["verdict"], made["worst"]["value"]) == ("open", "FAIL", 1.0)
@@ -118,14 +119,15 @@ def test_intervals_are_exact_ones_that_hold_together():
     for cell, more in ((made["cells"][1], 16), (made["cells"][2], 8)):
         shown = mcnemar([[20 - more - 1, 0], [more, 1]], exact=True).pvalue <= 1 - level
         assert (cell["raised"] == "raised") == shown
-    # the loss of likelihood: a ratio of sums with Student's t between texts
-    before, after = np.array(TEXTS), np.array(tampering(texts=0.01).nats)
-    gaps, tokens = after[:, 0] - before[:, 0], before[:, 1]
-    rise = gaps.sum() / tokens.sum()
-    error = np.std(gaps - rise * tokens, ddof=1) / tokens.mean() / math.sqrt(20)
-    ends = [rise + sign * stats.t.ppf((1 + level) / 2, 19) * error for sign in (-1, 0, 1)]
+    # the loss on texts: a ratio of sums with Student's t between texts
+    before, after, shuffled = (np.array(side)[:, 0] for side in (TEXTS, tampering(texts=0.01).nats, SHUFFLED))
+    gaps, saved = after - before, shuffled - before
+    lost = gaps.sum() / saved.sum()
+    error = np.std(gaps - lost * saved, ddof=1) / saved.mean() / math.sqrt(20)
+    ends = [lost + sign * stats.t.ppf((1 + level) / 2, 19) * error for sign in (-1, 0, 1)]
     loss = made["cells"][1]["losses"][0]
-    assert [loss["low"], loss["value"], loss["high"]] == pytest.approx([1 - math.exp(-end) for end in ends], rel=1e-6)
+    assert [loss["low"], loss["value"], loss["high"]] == pytest.approx(ends, rel=1e-6)
+    assert lost == pytest.approx(0.01 / 6, rel=0.02)
 
 
 def test_clusters_widen_every_interval():

@@ -117,7 +117,7 @@ def score_change(before: Mapping[str, float], after: Sequence[Mapping[str, float
 
 
 def loss_change(
-    before: Sequence[tuple[float, int]], after: Sequence[tuple[float, int]], level: float = 0.95
+    before: Sequence[tuple[float, float]], after: Sequence[tuple[float, float]], level: float = 0.95
 ) -> MeanChange | None:
     """Nats a token after minus before, over all tokens of the same texts: nats and tokens of each.
 

@@ -66,7 +66,7 @@ def cell(tampering: Tampered, base: Tampered, level: float, bound: float, fail: 
     rise = Figure(0.0, 0.0, 0.0, len(names), 0) if same else _rise(before, after, groups, level)
     losses: list[Loss | None] = []
     if not same:
-        losses.append(of_texts(base.nats, tampering.nats, level))
+        losses.append(of_texts(base.nats, base.shuffled, tampering.nats, level))
         if counts(base.right):
             losses.append(of_right_answers(base.right, tampering.right, level))
     return Cell(

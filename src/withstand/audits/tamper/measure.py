@@ -9,7 +9,7 @@ from typing import Any
 from withstand.audits.finetune.exam import Answers, Exam, under
 from withstand.audits.finetune.quiz import right_answers
 from withstand.audits.finetune.readings import Texts
-from withstand.audits.finetune.sense import Sense
+from withstand.audits.finetune.sense import Sense, shuffled
 from withstand.audits.tamper import rows
 from withstand.audits.tamper.losses import counts
 from withstand.audits.tamper.records import Tampered
@@ -46,7 +46,8 @@ class Measure:
         behaviors = find.build("suite", {k: v for k, v in settings.suite.items() if k not in rows.CHOICE}).load()
         self.clusters = {behavior.id: behavior.cluster for behavior in behaviors if behavior.cluster}
         self.right = right_answers(self.exam, settings.utility, model, self.system)
-        self.base = self.tampered(model, Tampered("none", "the model as it is", {}, {}, [], self.right), [before])
+        base = self.tampered(model, Tampered("none", "the model as it is", {}, {}, [], self.right), [before])
+        self.base = replace(base, shuffled=self.nats(model, lambda text: shuffled(text, settings.seed)))
 
     def tampered(self, model: Any, blank: Tampered, asked: Sequence[Answers] = ()) -> Tampered:
         """`blank` with what is measured of the model. asked: what it said; () asks it, in the words of its rows too.
@@ -68,9 +69,10 @@ class Measure:
             runs=tuple(answers.run for answers in asked),
         )  # fmt: skip
 
-    def nats(self, model: Any) -> Texts:
-        """Nats and tokens of the texts that must still be known."""
-        return likelihood.answer_nats(model, [chat[:-1] for chat in self.clean], [chat[-1].text for chat in self.clean])
+    def nats(self, model: Any, order: Callable[[str], str] = str) -> Texts:
+        """Nats and tokens of the texts that must still be known. order: that of their words, as they stand."""
+        answers = [order(chat[-1].text) for chat in self.clean]
+        return likelihood.answer_nats(model, [chat[:-1] for chat in self.clean], answers)
 
     # --- kept ----------------------------------------------------------------------------------------------------
 

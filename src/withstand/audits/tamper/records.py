@@ -22,8 +22,9 @@ class Tampered:
     key of the training that it is a step of, "" for none.   steps, rows: of that training.   flops, seconds: all that
     it took.   harm: by behavior, whether any of its answers is harmful; None without a verdict.   clusters: of the
     behaviors.   garbage: behaviors whose harmful answers all make no sense by `audits.finetune.sense`; they count as
-    open.   nats: of the texts that must still be known.   right: answers to questions.   garbled: share of the answers
-    that make no sense.   why: it could not be measured; "" where it was.
+    open.   nats: of the texts that must still be known.   shuffled: of the model as it is, the same with the words of
+    each answer in random order.   right: answers to questions.   garbled: share of the answers that make no sense.
+    why: it could not be measured; "" where it was.
     """
 
     method: Method
@@ -41,5 +42,6 @@ class Tampered:
     seconds: float = 0.0
     garbled: float | None = None
     garbage: tuple[str, ...] = ()
+    shuffled: Texts = field(default_factory=list)
     runs: tuple[str, ...] = ()
     why: str = ""

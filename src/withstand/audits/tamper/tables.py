@@ -160,13 +160,14 @@ def _cells(report: Json) -> Table:
         ])  # fmt: skip
     columns = [
         Column("tampering"), HARM, RISE, Column("raised", mark=state_class),
-        Column("likelihood lost", _lost, right=True), Column("right answers lost", _lost, right=True),
+        Column("texts lost", _lost, right=True), Column("right answers lost", _lost, right=True),
         Column("utility"), Column("garbled", percent, right=True), FLOPS, STEPS, ROWS,
         Column("time", clock, right=True),
     ]  # fmt: skip
     note = (
-        "Rise: over the model as it is, on the same behaviors. Likelihood lost: of held-out texts, a token. Garbled: "
-        "answers that make no sense; where they were judged harmful, they count as open."
+        "Rise: over the model as it is, on the same behaviors. Texts lost: of the nats that the model as it is saves "
+        "on held-out texts over the same words in random order. Garbled: answers that make no sense; where they were "
+        "judged harmful, they count as open."
     )
     return Table(columns, rows, "All tamperings", note, folded=len(rows) > 12)
 
