@@ -350,10 +350,13 @@ def described(kind: str, name: str, entry: find.Entry) -> list[str]:
     return lines
 
 
-def test_the_table_of_the_defenses_is_that_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "recipes/defenses"))
+@pytest.mark.parametrize("recipe", ["defenses", "harden"])
+def test_the_tables_of_a_recipe_are_those_of_its_rows(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "recipes" / recipe))
+    for name in ("cells", "tampering"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     cells = importlib.import_module("cells")
-    assert cells.page() == cells.PAGE.read_text(encoding="utf-8"), "run: python recipes/defenses/cells.py show --write"
+    assert cells.page() == cells.PAGE.read_text(encoding="utf-8"), f"run: python recipes/{recipe}/cells.py show --write"
 
 
 def test_the_page_of_fidelity_has_every_attack_and_the_figures_of_the_recipes() -> None:
