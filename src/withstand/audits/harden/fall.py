@@ -100,7 +100,7 @@ def family_verdict(base: Measured, after: Sequence[Measured], family: Family, le
         adaptive=mean(share(side.shown(("adaptive",)).values()) for side in sides),
         seeds=tuple(share(side.shown(BOTH).values()) for side in sides),
         open=open_,
-        needed=_needed(seen) if seen and verdict == "NOT SHOWN" and not note else None,
+        needed=_needed(seen) if seen and verdict == "NOT SHOWN" and searched else None,
     )
 
 
@@ -126,13 +126,15 @@ def _ruled(
         return "HARDENED", moved, ""
     if not seen.bare:
         return "NOT SHOWN", f"the base was broken on none of {count(seen.behaviors, 'behavior')}", "nothing to fall"
-    needed = _needed(seen)
+    needed, broken = _needed(seen), round(seen.bare * seen.behaviors)
+    few = broken < gains.least(seen.level)
     parts = [
         moved,
+        f"the base was broken on {broken}, and a fall takes {gains.least(seen.level)} at least" if few else "",
         f"{count(open_, 'behavior')} without a verdict" if open_ else "",
         f"about {needed:,} behaviors would show such a fall" if needed else "",
     ]
-    return "NOT SHOWN", "; ".join(filter(None, parts)), ""
+    return "NOT SHOWN", "; ".join(filter(None, parts)), "too few broken before" if few else ""
 
 
 def _needed(seen: Gain) -> int | None:
