@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,11 @@ TEST = options(
 @click.argument("method")
 @TRAINING
 @TEST
+@click.option("--tamper", is_flag=True,
+              help="Then tamper with BASE and with the hardened model alike, as `audit tamper` does.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Say what it takes: time, memory, disk; train nothing.")
 @click.option("--out", "-o", default="hardened", show_default=True, metavar="DIR", help="Folder of the hardening.")
-def harden(method: str, as_json: bool, dry_run: bool, out: str, **given: Any) -> Result:
+def harden(method: str, as_json: bool, tamper: bool, dry_run: bool, out: str, **given: Any) -> Result:
     """Harden a model, attack it again, and judge what was gained.
 
     METHOD is a training stage with its fields: r2d2-desk, circuit_breakers, refusal_sft or latent,steps=60. The base is
@@ -71,7 +74,7 @@ def harden(method: str, as_json: bool, dry_run: bool, out: str, **given: Any) ->
     HARMED or a bound that is broken, 3 for NOT SHOWN, 0 for HARDENED.
     """
     from withstand.audits.harden import audit as audits
-    from withstand.audits.harden import forecast, page
+    from withstand.audits.harden import forecast, page, tampered
     from withstand.audits.harden.settings import Choice, settings_of
     from withstand.registry import find, grammar
     from withstand.results.cells import plain
@@ -81,11 +84,15 @@ def harden(method: str, as_json: bool, dry_run: bool, out: str, **given: Any) ->
     settings = settings_of(Choice(method, **given), model)
     folder, say = Path(out), (lambda _: None) if as_json else console.say
     planned = audits.Planned(model, settings, folder, say)
+    sweep = tampered.sweep(model, settings, given["preset"], folder) if tamper else None
     if dry_run:
         cast = forecast.forecast(planned)
         return Result(plain(cast), lambda: put_all(forecast.lines(cast, settings.stage)))
     done = planned.run()
     page.write(done.report, folder)
+    if sweep:
+        done = replace(done, report=tampered.tamper(model, done, sweep, folder, say))
+        page.write(done.report, folder)
     targets = [shlex.quote(grammar.written(chain.spec_of(hardened))) for hardened in done.models]
     return Result(done.report, lambda: _show(done.report, targets, folder), audits.code_of(done.report))
 
@@ -97,5 +104,7 @@ def _show(report: Json, targets: Sequence[str], folder: Path) -> None:
     console.table(table.texts(), table.heads())
     console.put(report["headline"])
     put_all([*report["reasons"], *(f"next: {step}" for step in report["advice"][:1])])
+    if "tamper" in report:
+        put_all([f"tampering: {report['tamper']['verdict']}", *report["tamper"]["reasons"]])
     put_all([f"target: {target}" for target in targets])
     console.say(f"open {folder / 'harden.html'}; harden.md and harden.json hold the same")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from withstand.audits.finetune.exam import Exam
-from withstand.audits.harden import audit, costs, families, forecast, page
+from withstand.audits.harden import audit, costs, families, forecast, page, tampered
 from withstand.audits.harden.measure import Bench, Stop, tries_of
 from withstand.audits.harden.records import Measured, Tries
 from withstand.audits.harden.settings import Choice, settings_of
@@ -95,6 +95,33 @@ def test_a_hardening_runs_resumes_where_it_was_stopped_and_says_what_it_rests_on
     assert (cast.trainings, cast.steps, cast.models, cast.searched) == (1, 2, 3, 0)
     assert cast.answers == 3 * (2 + 2) + 3 * 2 * 2 + 2 * 2 * 2 + 4  # plain and harmless, searched, sent again, rows
     assert "2 steps" in forecast.lines(cast, made.stage)[0]
+
+
+def test_base_and_hardened_model_are_tampered_with_alike(base, made, tmp_path, monkeypatch):
+    seen = []
+    reports = [{"headline": "before"}, {"headline": "after"}]
+
+    with pytest.raises(SpecError, match="no training request has a harmful answer"):
+        tampered.sweep(base, made, "smoke", tmp_path)
+    sweep = tampered.sweep(base, replace(made, completions={"x": ("Take a knife.",)}), "smoke", tmp_path)
+    assert [row.chat[-1].text for row in sweep.harmful] == ["Take a knife."]
+    assert sweep.benign == made.clean
+    monkeypatch.setattr(tampered.audit, "comparable", lambda _base, settings, _folder: replace(settings, seed=5))
+    monkeypatch.setattr(tampered.page, "write", lambda *given: seen.append(given))
+    monkeypatch.setattr(tampered, "compared", lambda *sides: {"verdict": "HARDER", "reasons": [*map(str, sides)]})
+    monkeypatch.setattr(tampered.audit, "audit", lambda *given: (seen.append(given), reports.pop(0))[1])
+    done = audit.Hardening({"facts": [["Base", "b"]]}, (replace(base, system="hardened"),))
+    report = tampered.tamper(base, done, sweep, tmp_path, lambda _: None)
+    audits, pages = seen[::2], seen[1::2]
+    assert [(given[0].system, given[1].seed, given[2].name) for given in audits] == [
+        ("", 5, "tamper-base"), ("hardened", 5, "tamper"),
+    ]  # fmt: skip
+    assert [given[1:] for given in pages] == [
+        (tmp_path / "tamper-base",), (tmp_path / "tamper", {"headline": "before"}),
+    ]  # fmt: skip
+    assert replace(audits[0][1], base="") == replace(audits[1][1], base="")
+    assert report["tamper"]["verdict"] == "HARDER"
+    assert report["facts"][-1][1].startswith("HARDER: ")
 
 
 def test_what_does_not_fit_is_told_before_anything_is_trained(base, made, tmp_path, monkeypatch):

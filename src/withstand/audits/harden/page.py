@@ -40,7 +40,8 @@ def facts(report: Json) -> list[tuple[str, str]]:
 def untested(report: Json) -> Iterator[str]:
     """Limits of every hardening, and of this one."""
     yield "attacks of other families, and stronger ones of these"
-    yield "somebody with the weights, who trains the guard away (withstand audit tamper)"
+    if "tamper" not in report:
+        yield "somebody with the weights, who trains the guard away (withstand audit tamper)"
     if len(report["seeds"]) == 1:
         yield "another seed of the training"
     yield from map(without_paths, report["untested"])
