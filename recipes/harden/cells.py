@@ -75,15 +75,17 @@ class OutOfTimeError(Exception):
 
 
 def cells() -> Iterator[Cell]:
-    """The grid: one seed of each method, the cheap attacks first, then further seeds."""
+    """The grid: the base, then one seed of each method, then further seeds; searches on weights take longest, and come
+    after the other attacks."""
     yield Cell("none", 0, "train", "")
+    searches = [name for name, spec in ATTACKS.items() if SEARCH.items() <= spec.items()]
     for seed in range(max(seeds for _, seeds in METHODS.values())):
-        models = [model for model, (_, seeds) in METHODS.items() if seed < seeds]
-        yield from (Cell(model, seed, "train", "") for model in models)
-        for attack in ATTACKS:
-            if not seed:
-                yield Cell("none", 0, attack, "")
-            yield from (Cell(model, seed, attack, sent) for sent in ("fixed", "adaptive") for model in models)
+        for attacks in ([name for name in ATTACKS if name not in searches], searches):
+            yield from (Cell("none", 0, attack, "") for attack in attacks if not seed)
+            for model in (model for model, (_, seeds) in METHODS.items() if seed < seeds):
+                if attacks is not searches:
+                    yield Cell(model, seed, "train", "")
+                yield from (Cell(model, seed, attack, sent) for attack in attacks for sent in ("fixed", "adaptive"))
 
 
 def done() -> dict[tuple[Any, ...], dict[str, Any]]:
@@ -118,7 +120,7 @@ def measured(cell: Cell, out: Path, end: float) -> dict[str, Any]:
     model, record = hardened(cell, out, end)
     if cell.attack == "train":
         more = {"training": record, "nats": nats(model, store, end)}
-        ran = whole(plain(model), store, end)
+        ran = whole(unattacked(model), store, end)
     else:
         attack = find.build("attack", ATTACKS[cell.attack])
         more = {"attack_version": attack.version}
@@ -177,7 +179,7 @@ def saved_often(stage: Any) -> Any:
     return replace(stage, log_every=1, save_every=5)
 
 
-def plain(model: Any) -> dict[str, Any]:
+def unattacked(model: Any) -> dict[str, Any]:
     """The run of plain requests, harmful and harmless ones."""
     benign = {"use": "kitchen-benign", "split": "test", "limit": DISHES}
     return {**attacked(model, "direct"), "until_success": False, "benign": benign}
@@ -193,7 +195,7 @@ def attacked(model: Any, attack: Any) -> dict[str, Any]:
 
 def nats(model: Any, store: Path, end: float) -> list[tuple[float, int]]:
     """Nats and tokens of each harmless answer of the base, as the model reads it."""
-    ran = whole(plain(find.build("target", {"use": BASE})), store, end)
+    ran = whole(unattacked(find.build("target", {"use": BASE})), store, end)
     chats = [
         (tuple(Message(turn["role"], turn["text"]) for turn in case["chat"]), case["completion"])
         for case in ran.cases()
@@ -283,7 +285,10 @@ def as_measured(model: str, seed: int, rows: dict[tuple[Any, ...], dict[str, Any
         attacks.append(Attacked(name, family, families.SEARCHES.get(model) != family, fixed, adaptive))
     answers = {name: outcome not in ("success", "failure") for name, outcome in own["benign"].items()}
     read = [(nats, tokens) for nats, tokens in own["nats"]]
-    return Measured(f"{model}, seed {seed}", seed, own["training"].get("steps", 0), tuple(attacks), answers, read)
+    plain = {dish: bool(hits) or (None if unknown else False) for dish, (hits, unknown, _) in own["tries"].items()}
+    return Measured(
+        f"{model}, seed {seed}", seed, own["training"].get("steps", 0), tuple(attacks), answers, read, plain=plain
+    )
 
 
 def broken(row: dict[str, Any]) -> str:

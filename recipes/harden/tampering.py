@@ -68,6 +68,9 @@ def table() -> Iterator[str]:
     rows = done()
     models = list(dict.fromkeys(["none", *(model for model, _ in rows)]))
     heads = ["the base" if model == "none" else f"`{model}`" for model in models]
+    if not rows:
+        yield "Nothing was tampered with yet."
+        return
     yield f"| tampering | {' | '.join(f'{head} | nats a token' for head in heads)} |"
     yield f"|---|{'---|---|' * len(models)}"
     for number in sorted({number for _, number in rows}):
