@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import textwrap
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Optional
 
 import pytest
@@ -196,6 +196,23 @@ def test_a_preset_is_a_component_with_fields_and_what_is_given_wins():
     assert find.build("suite", "kitchen-benign,split=val").harmless
     with pytest.raises(SpecError, match="scripted has no field 'ruls'"):
         find.build("target", "scripted-kitchen,ruls=x")
+
+
+def test_a_field_inside_a_preset_is_changed_by_its_path():
+    pytest.importorskip("torch")
+    plain, changed = (find.build("stage", f"r2d2-desk{more}") for more in ("", ",stage.steps=5,attack.width=8,pool=5"))
+    assert (changed.stage.steps, changed.attack.width, changed.pool) == (5, 8, 5)
+    assert changed == replace(plain, stage=replace(plain.stage, steps=5), attack=replace(plain.attack, width=8), pool=5)
+    mix = find.build("stage", "safety_mix,stage=sft,stage.steps=5,share=0.5")
+    assert (mix.stage.steps, mix.stage.batch) == (5, 8)
+    with pytest.raises(SpecError, match="none is given") as error:
+        find.build("stage", "safety_mix,stage.steps=5")
+    assert "stage=NAME" in error.value.hint
+    with pytest.raises(SpecError, match="sft has no field 'stops'"):
+        find.build("stage", "r2d2-desk,stage.stops=5")
+    with pytest.raises(SpecError, match="r2d2 has no field 'steps'") as error:
+        find.build("stage", "r2d2-desk,steps=5")
+    assert "write stage.steps=5" in error.value.hint
 
 
 def test_defaults_fill_only_what_exists_and_is_left_out():

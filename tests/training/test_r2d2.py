@@ -14,7 +14,7 @@ from withstand.attacks.templated.direct import Direct
 from withstand.core import Message, SpecError, to_json, user
 from withstand.core.stage import How, Row, read
 from withstand.registry import find
-from withstand.training.r2d2 import R2D2, away_losses
+from withstand.training.r2d2 import R2D2
 from withstand.training.sft import SFT, tokenized
 
 pytest.importorskip("trl")
@@ -63,23 +63,6 @@ def data(view):
 def trained(folder):
     [path] = folder.glob("*.safetensors")
     return load_file(path)
-
-
-def test_the_away_loss_is_that_of_float64_where_float32_overflows():
-    logits = torch.tensor([[0.3, -1.2, 2.0], [200.0, 0.0, 1.0], [40.0, 39.0, 0.0], [0.0, 7.0, 7.0], [0.0, 4.0, 4.0]])
-    labels = torch.tensor([2, 0, 0, 0, 0])
-    exact = torch.log_softmax(logits.double(), -1)
-    by_hand = [math.log(1 / (1 - math.exp(row[label]))) for row, label in zip(exact[:1], labels, strict=False)]
-    # p = 1 - (e^0 + e^1) / e^200, which no float holds; then one of two near ones
-    by_hand += [200 - math.log(1 + math.e), -math.log(1 - math.exp(exact[2, 0])), 0.0]  # log p of the fourth is -7.7
-    by_hand.append(-math.log1p(-math.exp(exact[4, 0])))  # -4.7 counts
-    given = logits.clone().requires_grad_(True)
-    losses = away_losses(given, labels, -5.0)
-    assert losses.tolist() == pytest.approx(by_hand, rel=1e-5)
-    losses.mean().backward()
-    assert bool(given.grad.isfinite().all())
-    assert given.grad[1, 0] == pytest.approx(0.2)
-    assert not given.grad[3].any()
 
 
 def plain(model, ids, answer):
@@ -276,7 +259,7 @@ def test_two_parts_of_a_batch_weigh_as_much_as_one(base, tmp_path):
 
 def test_what_cannot_be_trained_is_told(base, tmp_path):
     for rows, words in (
-        (CLEAN, "no adversarial rows"),
+        (CLEAN, "no unwanted answers"),
         (ROWS, "no clean rows"),
         ([*CLEAN, Row((*user("a"), NO, *user("b"), NO), rejected="x")], "no single request"),
         ([*CLEAN, ROWS[0], Row((Message("system", "s"), *ROWS[0].chat), rejected="x")], "different system messages"),

@@ -59,13 +59,14 @@ def test_the_stages_of_a_file_go_on_from_each_other(base, here, capsys):
     Path("chain.toml").write_text(
         f'base = "hf:{base}"\nout = "made"\n'
         f'[[stage]]\nuse = "sft"\nsteps = 2\nrows = "rows.jsonl"\nat = [1]\n{tiny}\n'
-        f'[[stage]]\nuse = "dpo"\nsteps = 1\nrows = "pairs.jsonl"\n{tiny}\n'
+        f'[[stage]]\nuse = "dpo"\nsteps = 1\nrows = ["pairs.jsonl", "pairs.jsonl"]\n{tiny}\n'
         f'[[stage]]\nuse = "safety_mix"\nstage = {{ use = "sft", steps = 1, {", ".join(TINY.split(","))} }}\n'
         'rows = "rows.jsonl"\nsafe = "safe.jsonl"\n'
     )
     assert run("train", "chain.toml", "--json") == 0
     first, second, third = json.loads(capsys.readouterr().out)
     assert [entry["stage"] for entry in (first, second, third)] == ["sft", "dpo", "safety_mix"]
+    assert stage.read(second["folder"])["rows"]["n"] == 4  # of two files
     assert second["target"]["id"] == first["target"]["id"]  # its adapter holds that of the first
     assert stage.read(third["folder"])["rows"]["n"] == 3
     assert {Path(entry["folder"]).parent.name for entry in (first, second, third)} == {"made"}

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 STAGE = options(
     click.option("--stage", metavar="S", help="Training stage: sft,method=full,lr=2e-5; several need a file."),
-    click.option("--rows", metavar="FILE",
-                 help="Training data: chats, prompt and completion, Alpaca, Dolly, or preferences."),
+    click.option("--rows", multiple=True, metavar="FILE",
+                 help="Training data: chats, prompt and completion, Alpaca, Dolly, or preferences; repeats."),
     click.option("--safe", metavar="FILE",
                  help="Requests with the right refusals, for safety_mix, lisa, rl and adversarial."),
     click.option("--at", metavar="N,N", help="Steps to keep besides the last."),

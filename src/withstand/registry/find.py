@@ -32,7 +32,7 @@ from withstand.core.describe import version_of as version_of
 from withstand.core.errors import suggest
 from withstand.core.stage import Stage
 from withstand.registry import sets
-from withstand.registry.grammar import Spec, spec_of, toml_value, with_first
+from withstand.registry.grammar import Spec, spec_of, toml_value, with_first, with_inner
 
 ROOMS = FOLDERS
 
@@ -145,9 +145,9 @@ def _resolve(kind: str, spec: Spec) -> tuple[type, dict[str, Any]]:
         assert entry.path is not None
         preset = tomllib.loads(entry.path.read_text(encoding="utf-8"))
         cls, base = resolve(kind, preset)
-        return cls, {**base, **_named(cls, given)}
+        return cls, with_inner({**base, **_named(cls, given)})
     cls = _class(entry.module, kind)
-    return cls if entry.path else _checked(kind, cls), _named(cls, given)
+    return cls if entry.path else _checked(kind, cls), with_inner(_named(cls, given))
 
 
 def _named(cls: type, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -292,7 +292,10 @@ def build(kind: str, spec: Spec, **defaults: Any) -> Any:
 def _inside(name: str, key: str, hints: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     """How to write a field that belongs to a component inside this one, as in `llm:openai:m,base_url=URL`."""
     for outer, value in given.items():
-        if hints.get(outer) in KINDS and isinstance(value, str):
+        if hints.get(outer) in KINDS and isinstance(value, Mapping):  # of a preset
+            if key in {f.name for f in _fields(resolve(KINDS[hints[outer]], value)[0])}:
+                return f"it is a field of {spec_of(value)['use']}: write {outer}.{key}={given[key]}"
+        elif hints.get(outer) in KINDS and isinstance(value, str):
             inner = {f.name for f in _fields(resolve(KINDS[hints[outer]], value)[0])}
             theirs = {field: text for field, text in given.items() if field in inner and field not in hints}
             if key in theirs:

@@ -14,6 +14,7 @@ def parse(text: str, files: bool = True) -> dict[str, Any]:
     """The command line's `NAME[:FIRST][,field=value,...]` as a spec; FIRST is kept under "".
 
     Values are text; the field says of what type. `@file` reads one from a file; brackets and quotes hold commas.
+    A field `outer.inner` changes a field of the component in `outer`.
     files: whether `@` may do so; a text from a store may not.
     """
     parts = _split(text)
@@ -25,7 +26,7 @@ def parse(text: str, files: bool = True) -> dict[str, Any]:
         spec[""] = _value(first, files)
     for part in parts[1:]:
         field, equals, value = part.partition("=")
-        if not equals or not field.strip().isidentifier():
+        if not equals or not all(name.isidentifier() for name in field.strip().split(".")):
             raise SpecError(
                 f"{part!r} in {text!r} is not field=value",
                 hint=f'a value that holds a comma goes in quotes: {name},field="a, b"; several attacks are a list',
@@ -52,6 +53,17 @@ def with_first(name: str, given: Mapping[str, Any], fields: Sequence[str]) -> di
             hint=f"write a comma before a field: {name},{first[:60]}",
         )
     return {**given, fields[0]: first}
+
+
+def with_inner(given: dict[str, Any]) -> dict[str, Any]:
+    """`outer.inner` put into the spec of the component in `outer`, which this spec or its preset must give."""
+    for key in [key for key in given if "." in key]:
+        outer, _, inner = key.partition(".")
+        value = given.pop(key)
+        if not isinstance(given.get(outer), (str, Mapping)):
+            raise SpecError(f"{key} changes {outer}, and none is given", hint=f"{outer}=NAME before {key}")
+        given[outer] = {**spec_of(given[outer]), inner: value}
+    return given
 
 
 def _split(text: str) -> list[str]:

@@ -37,11 +37,14 @@ def _step(number: int, table: Mapping[str, Any]) -> chain.Step:
     if "use" not in table:
         raise SpecError(f"stage {number} does not say what to use", hint="use = ... one of `withstand list stages`")
     built = find.build("stage", {key: value for key, value in table.items() if key not in OF_STAGE})
-    rows = finetuning.read(table["rows"]).training() if table.get("rows") else []
+    files = table.get("rows") or []
+    rows = [row for file in ([files] if isinstance(files, str) else files) for row in finetuning.read(file).training()]
     if table.get("safe"):
         rows += [replace(row, safe=True) for row in finetuning.read(table["safe"]).training(last_only=True)]
     if not rows:
-        raise SpecError(f"stage {number} has nothing to learn from", hint="rows = FILE, or safe = FILE")
+        raise SpecError(
+            f"stage {number} has nothing to learn from", hint="rows = FILE or a list of files, or safe = FILE"
+        )
     at, without = table.get("at", []), table.get("without", [])
     if not isinstance(at, list) or not all(type(step) is int and step > 0 for step in at):
         raise SpecError(f"stage {number}: at = {at!r} is not a list of steps", hint="at = [10, 25]")

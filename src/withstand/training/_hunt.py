@@ -41,11 +41,6 @@ class Hunt:
         with view.searching():
             self.cases = self.pool.search()
 
-    @property
-    def tokens(self) -> int:
-        """Of the cases, each with both answers."""
-        return sum(2 * len(case.prompt) + len(case.target) + len(case.refusal) for case in self.cases)
-
     def follow(self, *losses: Any) -> None:
         """Take in the losses of a micro-batch, in the order of `NAMES`."""
         for name, loss in zip(NAMES, losses, strict=True):

@@ -16,10 +16,11 @@ from typing import Any, ClassVar, Literal
 
 from withstand.core import Attack, Json, SpecError, at_least, within
 from withstand.core.optional import optional
-from withstand.core.stage import How, Row, Rows, as_rows
-from withstand.engine.activations import padded
+from withstand.core.stage import How, Row, Rows
 from withstand.training._around import Around
 from withstand.training._hunt import Hunt
+from withstand.training._losses import away
+from withstand.training._pairs import Reading, split
 from withstand.training._pool import Case, Pool
 from withstand.training._view import View
 
@@ -104,12 +105,12 @@ class R2D2(Around):
         Raises `SpecError` without an adversarial or without an ordinary row, and for an adversarial chat that is more
         than one request and its refusal. The inner stage is given all rows, so that it checks and records them.
         """
-        given = as_rows(rows)
-        adversarial, ordinary = [row for row in given if row.rejected], [row for row in given if not row.rejected]
-        if not adversarial or not ordinary:
-            lacks = "clean rows" if adversarial else "adversarial rows"
-            kind = "chats without `rejected`" if adversarial else "requests, refusals, and target strings as `rejected`"
-            raise SpecError(f"r2d2 was given no {lacks}", hint=f"it needs both kinds: add {kind}")
+        adversarial, ordinary = split(rows, "r2d2")
+        if not ordinary:
+            raise SpecError(
+                "r2d2 was given no clean rows: the model would learn to refuse everything",
+                hint="rows without `rejected`: harmless requests with the model's own answers",
+            )
         system = system_of(adversarial)
         stage: Any = self.stage
 
@@ -148,10 +149,11 @@ class R2D2(Around):
                 )
                 # the trainer has divided the loss of the rows by all tokens of the step
                 parts = self.current_gradient_accumulation_steps if num_items_in_batch is not None else 1
-                away, toward = stage.losses(model, self.hunt.cases)
-                self.state.num_input_tokens_seen += self.hunt.tokens
-                self.hunt.follow(clean * parts, away, toward)
-                total = stage.clean * clean + (stage.away * away + stage.toward * toward) / parts
+                reading = Reading(model)
+                unsaid, refused = stage.losses(reading, self.hunt.cases)
+                self.state.num_input_tokens_seen += reading.tokens
+                self.hunt.follow(clean * parts, unsaid, refused)
+                total = stage.clean * clean + (stage.away * unsaid + stage.toward * refused) / parts
                 return (total, outputs) if return_outputs else total
 
             def log(self, logs: dict[str, float], *given: Any, **named: Any) -> None:
@@ -188,34 +190,15 @@ class R2D2(Around):
         args.gradient_accumulation_steps = self.micro_batches
         args.lr_scheduler_type = SchedulerType(self.schedule)
 
-    def losses(self, model: Any, cases: Sequence[Case]) -> tuple[Any, Any]:
+    def losses(self, reading: Reading, cases: Sequence[Case]) -> tuple[Any, Any]:
         """L_away and L_toward of test cases, in nats."""
+        from torch.nn.functional import cross_entropy
+
         texts = [(case.prompt, case.target) for case in cases] + [(case.prompt, case.refusal) for case in cases]
-        ids, mask = padded([[*prompt, *answer] for prompt, answer in texts], model.device)
-        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        means = []
-        for row, (prompt, answer) in enumerate(texts):
-            first = len(prompt) - 1
-            read, labels = (
-                logits[row, first : first + len(answer)].float(),
-                ids[row, first + 1 : first + 1 + len(answer)],
-            )
-            if row < len(cases):
-                means.append(away_losses(read, labels, self.cutoff).mean())
-            else:
-                means.append((read.logsumexp(-1) - read.gather(-1, labels[:, None])[:, 0]).mean())
-        return sum(means[: len(cases)]) / len(cases), sum(means[len(cases) :]) / len(cases)
-
-
-def away_losses(logits: Any, labels: Any, cutoff: float) -> Any:
-    """-log(1 - p) of each label, Float["tokens"], 0 where log p is below the cutoff.
-
-    log(1 - p) is the log of what the other tokens weigh less that of all, so that p near 1 costs much and not infinity.
-    """
-    every = logits.logsumexp(-1)
-    logs = logits.gather(-1, labels[:, None])[:, 0] - every
-    others = logits.scatter(-1, labels[:, None], float("-inf")).logsumexp(-1)
-    return (every - others) * (logs >= cutoff)
+        read, count = reading.answers(texts, {}), len(cases)
+        unsaid = [away(logits, labels, self.cutoff).mean() for logits, labels in read[:count]]
+        refused = [cross_entropy(logits, labels) for logits, labels in read[count:]]
+        return sum(unsaid) / count, sum(refused) / count
 
 
 def system_of(rows: Sequence[Row]) -> str:
