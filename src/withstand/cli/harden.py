@@ -87,7 +87,9 @@ def harden(method: str, as_json: bool, tamper: bool, dry_run: bool, out: str, **
     sweep = tampered.sweep(model, settings, given["preset"], folder) if tamper else None
     if dry_run:
         cast = forecast.forecast(planned)
-        return Result(plain(cast), lambda: put_all(forecast.lines(cast, settings.stage)))
+        lines = forecast.lines(cast, settings.stage)
+        lines += tampered.forecast_lines(model, sweep, folder) if sweep else []
+        return Result({**plain(cast), "lines": lines}, lambda: put_all(lines))
     done = planned.run()
     page.write(done.report, folder)
     if sweep:

@@ -46,6 +46,7 @@ OPTIONAL: Mapping[str, Any] = {
     "targets": _none_by_behavior,
     "completions": _none_by_behavior,
     "informed": False,
+    "family": "",
     "adapts": True,
     "wrap": None,
     "randomized": False,
@@ -77,7 +78,8 @@ OWASP ids; `targets()`, by behavior the target strings that a hardening draws fr
 that it trains away from. Of any component `check()`, which raises `SpecError` where it cannot work at all, before a run
 asks anything. Of a defense `needs`, what the target must give; for attacks that know it, see `Defense`. Of an attack,
 `informed`: whether it is told the `bypasses` of the defense before its target, so that its final test cases are also
-sent in their words; `adapts`: whether it goes on by what the target answers, where it asks it."""
+sent in their words; `adapts`: whether it goes on by what the target answers, where it asks it; `family`, one of
+`withstand harden`'s, of an attack, or of a training stage that searches while it trains, from outside the package."""
 
 
 def optional(component: Any, name: str) -> Any:

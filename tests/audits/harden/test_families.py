@@ -1,5 +1,7 @@
 """What holds an attack out: by family, also of an attack inside another and of the search of a training."""
 
+from dataclasses import dataclass
+
 import pytest
 
 from withstand.audits.harden import families
@@ -72,3 +74,12 @@ def test_an_attack_of_a_users_own_says_its_family():
         families._own(Own())
     Own.family = "search"
     assert families._own(Own()) == ("search",)
+
+    @dataclass(frozen=True)
+    class Hunting:
+        family = "templated"
+
+        def train(self, base, rows, folder, how):
+            """Search and train."""
+
+    assert families.trained_on(Hunting(), ()) == {"templated": families.find.name_of(Hunting)}

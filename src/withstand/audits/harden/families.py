@@ -43,8 +43,7 @@ def families_of(attack: Any) -> tuple[Family, ...]:
 def _own(attack: Any) -> tuple[Family, ...]:
     name, module = find.name_of(type(attack)), type(attack).__module__.split(".")
     if module[:2] != ["withstand", "attacks"]:
-        named: Family | None = getattr(attack, "family", None)
-        if named not in get_args(Family) or named is None:
+        if (named := _named(attack)) is None:
             raise SpecError(
                 f"the attack {name} does not say its family", hint=f'family: ClassVar[str] = "{get_args(Family)[0]}"'
                 f" in its class, or another of {', '.join(get_args(Family)[1:])}"
@@ -58,13 +57,20 @@ def _own(attack: Any) -> tuple[Family, ...]:
     return ("multi-turn", folder) if "turns" in attack.needs else (folder,)
 
 
+def _named(component: Any) -> Family | None:
+    """The family that a component from outside the package says; None where it says none of these."""
+    named: Family = optional(component, "family")
+    return named if named in get_args(Family) else None
+
+
 def trained_on(stage: Any, attacks: Iterable[Any]) -> dict[Family, str]:
     """The families that a training knows, each with what it knows it by: the training attacks, those inside the stage,
     and the search of the stage itself."""
     trained: dict[Family, str] = {}
     for part in find.parts(stage):
-        if (own := find.name_of(type(part))) in SEARCHES and hasattr(part, "train"):
-            trained.setdefault(SEARCHES[own], own)
+        own = find.name_of(type(part))
+        if hasattr(part, "train") and (family := SEARCHES.get(own) or _named(part)):
+            trained.setdefault(family, own)
         if hasattr(part, "run") and hasattr(part, "most"):
             attacks = [*attacks, part]
     for attack in attacks:

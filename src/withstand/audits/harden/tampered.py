@@ -36,6 +36,12 @@ def sweep(base: Any, settings: Settings, preset: str, folder: Path) -> Sweep:
     return chosen
 
 
+def forecast_lines(base: Any, chosen: Sweep, folder: Path) -> list[str]:
+    """What the sweep would take of one model, for people: base and hardened model take as much each."""
+    cast, left_out = audit.forecast(base, chosen, folder / FOLDERS[0])
+    return [f"tampering, of base and hardened model each: {line}" for line in forecast.lines(cast, left_out)]
+
+
 def _harmful(settings: Settings) -> tuple[Row, ...]:
     """Training requests, each with a harmful answer. Raises `SpecError` where none has one."""
     suite: Any = find.build("suite", dict(settings.train_suite))
