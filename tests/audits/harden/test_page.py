@@ -41,7 +41,7 @@ def test_the_page_shows_families_apart_and_runs_nothing(tmp_path):
         shown = re.sub(r"<[^>]*>", "", text) if text is html else text
         order = [
             "HARDENED against all held-out families (search); 3 seeds", "Attacks that were held out", "story",
-            "Attacks that were trained on", "Over-refusal and utility", "Each attack", "Checkpoints", "step 20",
+            "Attacks that were trained on", "What it costs", "Each attack", "Checkpoints", "step 20",
             "What was spent", "for other models", "TAP", "What was not tested", "rows.jsonl was not read",
         ]  # fmt: skip
         places = [shown.index(part, shown.index("search (held out)") if at > 1 else 0) for at, part in enumerate(order)]

@@ -158,6 +158,13 @@ def test_harm_that_surely_rose_speaks_for_all():
     # as many tries decide, not the base's own beside the new ones; and more tries than on the base show no rise
     seven = {name: Tries(row.hits, 0, 7) for name, row in tried(19).items()}
     assert family(judged(model(attack(seven, tried(2)), loss=1.1), base=base), "search")["verdict"] == "NOT SHOWN"
+    plain = dict.fromkeys(BEHAVIORS, False)
+    answers = judged(
+        model(attack(tried(1), tried(1)), loss=1.1, plain=dict.fromkeys(plain, True)),
+        base=model(attack(tried(18)), step=0, plain=plain),
+    )
+    assert (answers["verdict"], family(answers, "search")["verdict"]) == ("HARMED", "HARDENED")
+    assert any("plain requests" in step for step in answers["advice"])
     by_fixed = judged(model(attack({}, tried(19)), loss=1.1), base=base)
     assert family(by_fixed, "search")["verdict"] == "HARMED"
 

@@ -85,7 +85,7 @@ def _costs(rows: Json) -> Table:
         "What the hardening may cost, beside the base: the 95% interval must end below the limit (non-inferiority). "
         "Without that no hardening is shown, for a model that refuses everything is never broken."
     )
-    return Table(columns, lines, "Over-refusal and utility", note)
+    return Table(columns, lines, "What it costs", note)
 
 
 def _attacks(rows: Json) -> Table:
