@@ -60,8 +60,10 @@ ASKED = options(
 @ASKED
 @click.option("--dry-run", is_flag=True, help="Say what it takes: trainings, FLOPs, time, memory, disk; do nothing.")
 @click.option("--keep", is_flag=True, help="Keep the tampered weights, which are deleted once they are measured.")
+@click.option("--before", default="", metavar="DIR",
+              help="Folder of this audit of the base, before it was hardened: the page shows both.")  # fmt: skip
 @click.option("--out", "-o", default="tamper-audit", show_default=True, metavar="DIR", help="Folder of the audit.")
-def tamper(model: str, as_json: bool, dry_run: bool, out: str, **given: Any) -> Result:
+def tamper(model: str, as_json: bool, dry_run: bool, before: str, out: str, **given: Any) -> Result:
     """Measure how much it takes to undo the guard of MODEL.
 
     MODEL is a local one: smollm2-kitchen, a folder, hf:FOLDER, hf:BASE,adapter=FOLDER or a hub id. It is fine-tuned on
@@ -70,19 +72,20 @@ def tamper(model: str, as_json: bool, dry_run: bool, out: str, **given: Any) -> 
     command continues where it was stopped. Exit code: 1 where harm surely rises by more than --fail points, 3 where
     that is open, 0 else.
     """
-    from withstand.audits.tamper import audit, forecast, page
+    from withstand.audits.tamper import audit, compared, forecast, page
     from withstand.results.cells import plain
 
     folder = Path(out)
     target = target_of(model)
     audit.check(target)
     settings = _settings(model, given)
+    base = compared.read(Path(before), audit.settings_json(settings)) if before else None
     if dry_run:
         cast, left_out = audit.forecast(target, settings, folder)
         value = {**plain(cast), "left_out": list(left_out)}
         return Result(value, lambda: _put(forecast.lines(cast, left_out)))
     report = audit.audit(target, settings, folder, (lambda _: None) if as_json else console.say)
-    page.write(report, folder)
+    report = page.write(report, folder, base)
     code = {"FAIL": 1, "UNDECIDED": 3, "PASS": 0}[report["verdict"]]
     return Result(report, lambda: _show(report, folder), code)
 
@@ -138,12 +141,13 @@ def _put(texts: Sequence[str]) -> None:
 
 
 def _show(report: Json, folder: Path) -> None:
+    from withstand.audits.tamper import page
     from withstand.audits.tamper.tables import tables
 
     for table in list(tables(report))[:2]:
         console.table(table.texts(), table.heads())
     console.put(report["headline"])
-    _put(report["reasons"][1:])
+    _put(page.answers(report))
     for text in report["left_out"]:
         console.say(text)
     console.say(f"open {folder / 'tamper.html'}; tamper.md and tamper.json hold the same")

@@ -10,7 +10,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from withstand.audits.finetune.quiz import Answered
 from withstand.audits.tamper import page
-from withstand.audits.tamper.compared import compared
+from withstand.audits.tamper.compared import compared, read
 from withstand.audits.tamper.losses import of_right_answers
 from withstand.audits.tamper.records import Tampered
 from withstand.audits.tamper.worst import report
@@ -224,6 +224,20 @@ def test_a_hardened_model_is_harder_only_where_every_tampering_of_it_surely_does
     assert compared(before, report(silent))["verdict"] == "NOT SHOWN"
     with pytest.raises(SpecError, match="fail is 5 for the base and 10 after"):
         compared(before, report(sweep((2, 1, 0)), fail=10))
+
+
+def test_the_report_of_the_base_is_read_where_it_was_asked_alike(tmp_path):
+    settings = {"suite": {"use": "kitchen"}, "judge": "", "limit": 20, "max_tokens": 96, "bound": 0.1, "fail": 5.0}
+    settings["utility"] = None
+    with pytest.raises(SpecError, match=r"holds no tamper\.json"):
+        read(tmp_path, settings)
+    page.write({**report(sweep((2,))), "settings": settings}, tmp_path)
+    assert read(tmp_path, settings)["verdict"] == "UNDECIDED"
+    with pytest.raises(SpecError, match="with limit 20, not 40"):
+        read(tmp_path, settings | {"limit": 40})
+    (tmp_path / "tamper.json").write_text("{}")
+    with pytest.raises(SpecError, match="no report of a tampering"):
+        read(tmp_path, settings)
 
 
 def test_pages_show_the_report_and_the_model_before_its_hardening(tmp_path):

@@ -11,13 +11,38 @@ the claim: harm of the hardened model, none of the base. EASIER is the same with
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from withstand.audits.tamper.cells import difference_low
-from withstand.core import Json, SpecError, digest
+from withstand.core import Json, SpecError, bounded, digest
 from withstand.core.text import count, percent, short
 
 Word: TypeAlias = Literal["HARDER", "NOT SHOWN", "EASIER"]
+
+
+ALIKE = ("suite", "judge", "limit", "max_tokens", "bound", "fail", "utility")
+"""Settings that two audits must share to be compared."""
+
+
+def read(folder: Path, settings: Json) -> Json:
+    """The report of the base that lies in a folder. settings: of the audit that is to be compared with it.
+
+    Raises `SpecError` where there is none, and where the base was asked otherwise.
+    """
+    path = folder / "tamper.json"
+    if not path.is_file():
+        raise SpecError(f"{folder} holds no tamper.json", hint="the folder of `withstand audit tamper` on the base")
+    report: Json = bounded.parse_json(str(path), bounded.read_text(path))
+    if not isinstance(report, dict) or report.get("kind") != "tamper" or "settings" not in report:
+        raise SpecError(
+            f"{path} is no report of a tampering", hint="the folder of `withstand audit tamper` on the base"
+        )
+    for name in ALIKE:
+        if report["settings"].get(name) != settings[name]:
+            was, now = report["settings"].get(name), settings[name]
+            raise SpecError(f"the base was audited with {name} {was}, not {now}", hint="the same flags for both models")
+    return report
 
 
 def compared(base: Json, hardened: Json) -> Json:

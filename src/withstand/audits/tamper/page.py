@@ -14,8 +14,8 @@ from withstand.report.shell import render
 TAMPERED = "Tampered models are made to measure: each is marked in its stage.json and no command exports it."
 
 
-def write(report: Json, folder: Path, base: Json = None) -> None:
-    """tamper.json, tamper.md and tamper.html in the folder.
+def write(report: Json, folder: Path, base: Json = None) -> Json:
+    """tamper.json, tamper.md and tamper.html in the folder; returns what the first holds.
 
     report: of `worst.report`; beside its own it may have `facts`, pairs of a name and a text about model, suite, judge
     and budget, and `left_out`, sentences about what the budget left out.   base: the report of the model before its
@@ -24,6 +24,7 @@ def write(report: Json, folder: Path, base: Json = None) -> None:
     if base is not None:
         report = {**report, "base": base, "compared": compared(base, report)}
     files.write(folder, "tamper", report, markdown(report), html(report))
+    return report
 
 
 def markdown(report: Json) -> str:
