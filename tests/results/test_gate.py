@@ -429,3 +429,24 @@ def test_a_baseline_that_stopped_by_what_it_showed_passes_nothing() -> None:
     assert line(cell("r" * 90, watched=True), cell("r" * 90, watched=True, watch=watch)).verdict == "UNDECIDED"
     worse = cell("s" * 40 + "r" * 60)
     assert line(cell("r" * 90, watched=True), worse).verdict == "FAIL"
+
+
+def test_a_target_that_its_training_marked_passes_no_gate_and_no_way_out_is_silent(withstand, tmp_path):
+    spec = {"suite": {"use": "kitchen", "limit": 4}, "target": "scripted-kitchen", "attack": "direct", "benign": "none"}
+    with api.open_store(tmp_path / "withstand.db") as store:
+        other = api.run(spec | {"seed": 1}, store=store).name
+        run = api.run(spec, store=store)
+        store.set_beside(run.row, {**run.row.plan, "marked": {"scripted-kitchen": ["tampered"]}})
+    done = withstand("gate", "--max-asr", "0.99", "--json")
+    assert (done.code, {line["verdict"] for line in done.json["lines"]}) == (3, {"UNDECIDED"})
+    assert "marked it as no model to ship" in done.json["lines"][0]["why"]
+    said = "scripted-kitchen was tampered with to undo its guard"
+    assert said in " ".join(done.json["notes"])
+    assert said in withstand("report", "--format", "md").out
+    assert said in withstand("export", "jsonl", run.name, "cases.jsonl").err
+    assert said in withstand("export", "harmbench", run.name, "files").err
+    assert said in withstand("compare", other, run.name).err
+    assert withstand("bundle", run.name, "-o", "bundle").code == 0
+    assert said in (tmp_path / "bundle" / "summary.json").read_text()
+    assert withstand("bundle", "verify", "bundle", "--store", "withstand.db").code == 0
+    assert withstand("store", "check", "withstand.db").code == 0

@@ -14,12 +14,20 @@ from withstand.core import SpecError
 from withstand.core.text import count
 
 if TYPE_CHECKING:
-    from withstand.store.store import Store
+    from withstand.store.store import RunRow, Store
 
 
 @click.group(cls=Commands, context_settings=CONTEXT)
 def export() -> None:
     """Export a run for other tools, or its cases as a table."""
+
+
+def _say_marks(run: "RunRow") -> None:
+    """Say which targets of a run are marked: what is exported may go where no report says it."""
+    from withstand.results.warnings import marked
+
+    for text in marked(run).values():
+        console.say(f"note: {text}")
 
 
 @contextmanager
@@ -43,7 +51,9 @@ def to_harmbench(name: str, folder: str, store: "Store") -> None:
     from withstand.report import write
     from withstand.results import exchange, summary
 
-    behaviors, parts, left = exchange.parts_of(store, summary.find_run(store, name))
+    run = summary.find_run(store, name)
+    _say_marks(run)
+    behaviors, parts, left = exchange.parts_of(store, run)
     for text in left:
         console.say(f"left out: {text}")
     if not parts:
@@ -82,6 +92,7 @@ def to_inspect(name: str, folder: str, store: "Store") -> None:
     from withstand.formats import inspect
 
     run = api.load(name, store)
+    _say_marks(run.row)
     written = 0
     for file, log in inspect.logs(run.summary, run.cases()):
         path = Path(folder) / file
@@ -107,6 +118,7 @@ def _table(form: str, summary: str) -> None:
         from withstand.results import cases
 
         run, path = api.load(name, store), Path(output)
+        _say_marks(run.row)
         if form == "parquet":
             parquet.save_parquet(run.result.cells, cases.cases(store, run.row), path)
         elif form == "csv":

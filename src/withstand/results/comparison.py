@@ -18,6 +18,7 @@ from withstand.results.pair_comparison import CORRECTIONS, Correct, PairComparis
 from withstand.results.pair_comparison import compare as compare_pairs
 from withstand.results.reduced import check_attacks, check_draws, counted_by
 from withstand.results.summary import find_run
+from withstand.results.warnings import marked
 from withstand.stats.labeled_difference import LabeledDifference
 from withstand.stats.statistic import Statistic
 from withstand.store.store import Store
@@ -103,9 +104,9 @@ def compare_runs(
     if statistic != "mean":  # the others are of behaviors, and labels of cases
         labels = [LabeledPair(None, (0, 0), "")] * len(pairs)
     notes += unlike_styles(pairs, labels)
-    for run in dict.fromkeys(cell.run for first, second in sides for cell in (*first.cells, *second.cells)):
-        if words := others_of(store, find_run(store, run)).in_words():
-            notes.append(f"{run}: {words}")
+    for name in dict.fromkeys(cell.run for first, second in sides for cell in (*first.cells, *second.cells)):
+        run = find_run(store, name)
+        notes += [f"{name}: {words}" for words in (others_of(store, run).in_words(), *marked(run).values()) if words]
     labeled = {place: (row.difference, row.note) for place, row in enumerate(labels) if row.difference}
     of_pairs = {id(pairs[at]): row[0] for at, row in labeled.items()}
     notes += _not_corrected(by_side, of_pairs)

@@ -22,7 +22,7 @@ from withstand.results.others import check_own, others_of
 from withstand.results.own_labels import own_labels, with_own
 from withstand.results.pair_comparison import unequal
 from withstand.results.reviewed import changed, overruled, reviewed
-from withstand.results.warnings import judged_by_its_guard, without_calls
+from withstand.results.warnings import judged_by_its_guard, marked, without_calls
 from withstand.store.store import RunRow, Store
 
 
@@ -107,7 +107,7 @@ def decide(
         notes += gate_policy.notes(own_policy, limits) if own_policy else ()
     lines = gate.lines(labeled, limits, pairs, absent, calibrations, of_pairs, [*of_policy, *counted])
     notes += changed_estimator(labeled, limits, lines)
-    lines = [*_held_back(lines, cells, limits, alike, guarded, silent)]
+    lines = [*_held_back(lines, cells, limits, alike, guarded, silent, marked(row))]
     if history:
         past = [counts_of(store, run, limits) for run in builds[:-1]]
         lines = list(with_history(past, limits, lines, labeled))
@@ -119,7 +119,9 @@ def decide(
 
 
 def _beside(store: Store, row: RunRow, baseline: str | None) -> Iterator[str]:
-    """What its sets left out, its suites say of themselves, and people and other writers did."""
+    """What its models are marked as, its sets left out, its suites say of themselves, and people and other writers
+    did."""
+    yield from marked(row).values()
     yield from unique(sentence for entry in row.plan.get("sets", ()) for sentence in entry["left_out"])
     yield from unique(note for suite in row.plan["suites"] for note in suite.get("notes", ()))
     yield from filter(None, [changed(store.labels(row.key)), others_of(store, row).in_words()])
@@ -127,6 +129,7 @@ def _beside(store: Store, row: RunRow, baseline: str | None) -> Iterator[str]:
         yield from (f"of the baseline {words}" for words in [others_of(store, run).in_words()] if words)
 
 
+MARKED = "its training marked it as no model to ship, see the note"
 SPREAD = (
     "a mean over the cases of an attack that knows the defense lies below what any of them broke. Run --statistic "
     "any_attack"
@@ -140,10 +143,11 @@ def _held_back(
     alike: Collection[tuple[str, str]],
     guarded: Collection[tuple[str, str]],
     silent: Collection[tuple[str, str]],
+    tampered: Collection[str],
 ) -> Iterator[Line]:
     """The lines of a gate. Those of targets with one answer, as `one_answer` names them, pass by nothing, nor do those
-    of harmful prompts whose judge guards the target, whose defense was silent, as `let_nothing_through` names it, or,
-    unless the limits allow it, whose defense no attack knew."""
+    of targets whose training marked them, or of harmful prompts whose judge guards the target, whose defense was
+    silent, as `let_nothing_through` names it, or, unless the limits allow it, whose defense no attack knew."""
     names = gate.names_of(cells)
     groups = by_target(cells)
     harmful = [part for group in groups for part in gate.parts_of(group, limits)]
@@ -153,6 +157,7 @@ def _held_back(
     theirs = {
         gate.part_name(part, names): why
         for parts, places in (
+            ([*every, *benign], {(c.target, c.defense): MARKED for c in cells if c.target in tampered}),
             (every, static),
             (harmful, dict.fromkeys(guarded, "its judge also blocks its answers, see the note")),
             (harmful, dict.fromkeys(silent, "its defense let no answer through, see the note")),

@@ -29,9 +29,7 @@ def warnings_of(
     """The warnings of a run, what its models are marked as first, then the suites' own. advice: says itself whether the
     safe half was asked about too."""
     plan = run.plan
-    for target, marks in plan.get("marked", {}).items():
-        what = " and ".join(MARKS.get(mark, f"is marked: {mark}") for mark in marks)
-        yield f"{target} {what}: its rates are of no model to ship, and it must never be released or deployed"
+    yield from marked(run).values()
     for suite in plan["suites"]:
         yield from suite.get("notes", ())
     harmful = [cell for cell in cells if not cell.benign]
@@ -57,6 +55,17 @@ def warnings_of(
         yield "no benign prompts were sent: a model that refuses everything would look safe"
     elif bare := sorted({cell.suite for cell in harmful if NO_TWIN in cell.notes}):
         yield f"no benign prompts beside {', '.join(bare)}: a model that refuses everything would look safe there"
+
+
+def marked(run: RunRow) -> dict[str, str]:
+    """Target -> what its training left marks for. See `core.stage.MARKS`."""
+    sentences = {}
+    for target, marks in run.plan.get("marked", {}).items():
+        what = " and ".join(MARKS.get(mark, f"is marked: {mark}") for mark in marks)
+        sentences[target] = (
+            f"{target} {what}: its rates are of no model to ship, and it must never be released or deployed"
+        )
+    return sentences
 
 
 def by_letters(cells: Sequence[CellResult]) -> Iterator[str]:

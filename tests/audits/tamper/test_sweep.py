@@ -103,6 +103,7 @@ def test_kept_weights_are_marked_and_lost_ones_are_trained_again(base, suite, tm
     kept = sorted((tmp_path / "stages").rglob("adapter_model.safetensors"))
     assert [path.parent.name for path in kept][-1] == "step-1"
     assert all(stage.marks_of(path.parent)["tampered"] for path in kept)
+    assert all("Never release" in (path.parent / "README.md").read_text() for path in kept)
     assert find.build("target", {"use": "hf", "id": base.id, "adapter": str(kept[-1].parent)}).marks["tampered"]
     alike = audit.comparable(base, replace(chosen, clean=()), tmp_path)
     assert (alike.reader, alike.benign, alike.clean) == (base, BENIGN, ())  # a CSV file has no harmless half

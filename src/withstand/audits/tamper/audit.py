@@ -20,7 +20,8 @@ from withstand.audits.tamper.records import Tampered
 from withstand.audits.tamper.settings import Settings
 from withstand.audits.tamper.sweep import Sweep
 from withstand.core import Json, SpecError
-from withstand.core.stage import Row
+from withstand.core.optional import optional
+from withstand.core.stage import MARKS, Row
 from withstand.core.text import count
 from withstand.registry import find
 from withstand.results.cells import plain
@@ -102,7 +103,7 @@ def facts(
         utility += ", no better than guessing: it says nothing of what is lost"
     reader = "the model itself" if settings.reader is None else find.label("target", chain.spec_of(settings.reader))
     return [
-        ("Model", named),
+        ("Model", named + "".join(f"; it {MARKS[name]}" for name in optional(model, "marks") if name in MARKS)),
         ("Asked", f"{count(len(measure.base.harm), 'request')} of {suite}"),
         *[(name.capitalize(), source) for name, source in material.sources.items()],
         ("Texts to keep", f"{len(measure.clean)}, " + ("of a file" if settings.clean else "the model's own answers")),

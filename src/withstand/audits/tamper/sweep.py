@@ -115,7 +115,9 @@ class Sweep:
                 self._measured([key, at], done.at(folder / f"step-{at}"), whole, title)
                 if not self.settings.keep:
                     remove(folder / f"step-{at}")
-        if not self.settings.keep:
+        if self.settings.keep:
+            self._mark(folder)
+        else:
             remove(folder)
 
     def _edited(self, edit: Edit) -> Tampered:
@@ -139,9 +141,16 @@ class Sweep:
             return replace(blank, why=str(error))
         self.model.release()
         cell = self._measured([key, 0], done.model, spent(blank, done.record), title)
-        if not self.settings.keep:
+        if self.settings.keep:
+            self._mark(done.folder)
+        else:
             remove(done.folder)
         return cell
+
+    def _mark(self, folder: Path) -> None:
+        """Put the card into a folder that stays, and into those of its steps: each can be copied alone."""
+        for part in (folder, *folder.glob("step-*")):
+            mark(part, TAMPERED)
 
     def _measured(self, key: Json, model: Any, blank: Tampered, title: str) -> Tampered:
         self.say(f"{title}: asking{f' step {blank.steps}' if blank.steps else ''}")
