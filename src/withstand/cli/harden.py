@@ -28,7 +28,8 @@ TRAINING = options(
                  help="Chats that keep what BASE knows (default: its own answers to benign training requests)."),
     click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, metavar="K",
                  help="Trainings, each with its own seed."),
-    click.option("--at", metavar="N,N", help="Steps to measure besides the last, or none (default: two)."),
+    click.option("--at", metavar="N,N",
+                 help="Steps to measure besides the last, or none (default: a third and two thirds)."),
 )  # fmt: skip
 TEST = options(
     click.option("--attacks", "--attack", multiple=True, metavar="A",

@@ -155,7 +155,11 @@ def test_a_method_is_a_stage_with_its_fields_and_those_of_the_training_inside_it
         (1, 3),
         {"use": "kitchen", "split": "train"},
     )
-    assert settings_of(Choice("sft,steps=9", "b", preset="smoke"), Scripted()).at == (3, 6)
+    usual = settings_of(Choice("sft,steps=9", "b", preset="smoke"), Scripted())
+    assert (usual.at, usual.checkpoints, usual.steps_at(100), made.steps_at(100)) == (None, 2, (3, 6), (1, 3))
+    epochs = replace(usual, stage=stage_of("sft,epochs=2,batch=8", "", PRESETS["full"], Scripted()))
+    assert epochs.steps_at(33) == (3, 6)  # of 10
+    assert replace(epochs, stage=replace(epochs.stage, steps=1)).steps_at(33) == ()
     assert (made.seeded(2).seed, replace(made, stage=around).seeded(2).stage.seed) == (2, 2)
     for at in ("x", "0"):
         with pytest.raises(SpecError, match="--at"):

@@ -63,7 +63,7 @@ class Planned:
         self.disk = self._disk()
         head.make(folder)
         cost.check_disk(
-            folder, self.disk, f"{count(settings.seeds, 'training')} with {count(len(settings.at), 'checkpoint')}",
+            folder, self.disk, f"{count(settings.seeds, 'training')} with {count(settings.checkpoints, 'checkpoint')}",
             "keep fewer steps with --at, or train an adapter",
         )  # fmt: skip
 
@@ -78,7 +78,7 @@ class Planned:
     def _disk(self) -> int:
         """Bytes at most, at once: the results, the checkpoints, the best weights so far and what resumes a training."""
         base, stage = self.base, self.settings.stage
-        results = self.settings.seeds + len(self.settings.at) + 1
+        results = self.settings.seeds + self.settings.checkpoints + 1
         return (
             results * cost.result_bytes(base, stage) + cost.merged_bytes(base) + cost.resume_bytes(base, stage)
         )  # fmt: skip
@@ -149,7 +149,8 @@ class Planned:
         def log(_place: int, step: int, loss: float) -> None:
             self.say(f"training {name}, seed {seed}: step {step}, loss {loss:.3f}")
 
-        step = chain.Step(stage, rows.rows, at=self.settings.at if seed == 0 else ())
+        ordinary = rows.clean if hasattr(stage, "stage") else len(rows.rows)  # a stage around another counts these
+        step = chain.Step(stage, rows.rows, at=() if seed else self.settings.steps_at(ordinary))
         try:
             done = chain.train(self.base, [step], self.folder / "stages", log=log, diverged_too=True)[0]
         except TrainingError as error:

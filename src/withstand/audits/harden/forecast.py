@@ -49,7 +49,7 @@ def forecast(planned: Planned) -> Forecast:
     seconds = tokens * cost.token_seconds(base, [row.chat[:-1] for row in rows[: cost.TIMED]])
     seconds += settings.seeds * steps * cost.step_seconds(base, rows, settings.stage)
     return Forecast(
-        settings.seeds, steps, 1 + settings.seeds + len(settings.at), answers, tokens,
+        settings.seeds, steps, 1 + settings.seeds + settings.checkpoints, answers, tokens,
         sum(times * bound["steps"] for times, bound in bounds), seconds, cost.memory(base, rows, settings.stage),
         planned.disk,
     )  # fmt: skip
@@ -58,7 +58,10 @@ def forecast(planned: Planned) -> Forecast:
 def _asked(planned: Planned) -> Iterator[tuple[int, Any]]:
     """How often what is asked, each with its upper bounds: of the whole test, and of a checkpoint's part of it."""
     settings, exam = planned.settings, planned.exam
-    parts = [(1 + settings.seeds, settings.seeds, settings.limit), (len(settings.at), len(settings.at), planned.curve)]
+    parts = [
+        (1 + settings.seeds, settings.seeds, settings.limit),
+        (settings.checkpoints, settings.checkpoints, planned.curve),
+    ]
     for models, trained, limit in parts:
         for attack in ["direct", *(dict(attack.spec) for attack in planned.attacks)]:
             plain = attack == "direct"

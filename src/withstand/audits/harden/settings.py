@@ -1,5 +1,6 @@
 """How a hardening is done: its settings, three presets of them, and what the command line says of them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from withstand.core.stage import Row, Stage
 from withstand.formats import finetuning
 from withstand.registry import find, grammar
 
+THIRDS = (1 / 3, 2 / 3)
+"""Where a training is measured besides its end, unless the user says."""
 BOUNDS = ("over_refusal", "right", "loss")
 
 
@@ -45,10 +48,11 @@ class Settings:
     """How a hardening is done. stage: the method, seed and all; method: as the user wrote it.   attacks: known to the
     training; held_out: not.   suite: the test; train_suite: the requests that are trained on, `behaviors` of them.
     plain: requests that are sent as they are, and harmless prompts; limit: behaviors that are attacked; None: all.
-    at: steps that are measured too, on `curve` behaviors.   targets, completions: by behavior, in place of the suite's;
-    None for these.   openings: targets of a behavior.   clean: rows that keep what the model knows; None: the base's
-    own answers to the benign half of train_suite.   clean_name: the file of these.   utility: questions with a right
-    answer; None for none.   gate: the least share of the test's requests that the base must refuse, in [0, 1]."""
+    at: steps that are measured too, on `curve` behaviors; None: a third and two thirds of all.   targets, completions:
+    by behavior, in place of the suite's; None for these.   openings: targets of a behavior.   clean: rows that keep
+    what the model knows; None: the base's own answers to the benign half of train_suite.   clean_name: the file of
+    these.   utility: questions with a right answer; None for none.   gate: the least share of the test's requests that
+    the base must refuse, in [0, 1]."""
 
     stage: Stage
     base: str
@@ -63,7 +67,7 @@ class Settings:
     limit: int | None = None
     curve: int | None = None
     max_tokens: int = 128
-    at: tuple[int, ...] = ()
+    at: tuple[int, ...] | None = ()
     seeds: int = 1
     behaviors: int | None = None
     openings: int | None = None
@@ -75,6 +79,19 @@ class Settings:
     gate: float = 0.6
     limits: Limits = field(default_factory=Limits)
     seed: int = 0
+
+    @property
+    def checkpoints(self) -> int:
+        """Steps that are measured besides the last, at most."""
+        return len(THIRDS if self.at is None else self.at)
+
+    def steps_at(self, rows: int) -> tuple[int, ...]:
+        """These steps, of a training on so many ordinary rows."""
+        if self.at is not None:
+            return self.at
+        inner = innermost(self.stage)
+        steps = inner.steps or math.ceil(inner.epochs * math.ceil(rows / inner.batch))
+        return tuple(sorted({step for share in THIRDS if (step := int(share * steps))}))
 
     def seeded(self, number: int) -> Any:
         """The stage with the seed of the training of this number, from 0."""
@@ -129,7 +146,7 @@ def settings_of(choice: Choice, model: Any) -> Settings:
         tuple(map(grammar.parse, choice.attacks)), tuple(map(grammar.parse, choice.hold_out)),
         judge=choice.judge, benign=grammar.parse(choice.benign) if choice.benign else None,
         plain=choice.plain or size.plain, limit=choice.limit or size.limit, curve=choice.curve or size.curve,
-        max_tokens=choice.max_tokens or size.max_tokens, at=_at(choice.at, innermost(stage).steps), seeds=choice.seeds,
+        max_tokens=choice.max_tokens or size.max_tokens, at=_at(choice.at), seeds=choice.seeds,
         behaviors=choice.behaviors or size.behaviors, openings=size.openings, targets=texts_of(choice.targets),
         completions=texts_of(choice.completions),
         clean=tuple(finetuning.read(choice.clean).training(last_only=True)) if choice.clean else None,
@@ -193,10 +210,10 @@ def _train_suite(text: str, suite: Mapping[str, Any]) -> dict[str, Any]:
     return train
 
 
-def _at(text: str | None, steps: int) -> tuple[int, ...]:
-    """The steps that are measured besides the last: a third and two thirds of `steps` where none are named."""
+def _at(text: str | None) -> tuple[int, ...] | None:
+    """The steps that are measured besides the last; None where none are named."""
     if text is None:
-        return tuple(sorted({step for step in (steps // 3, 2 * steps // 3) if step}))
+        return None
     try:
         at = sorted({int(step) for step in text.split(",") if step.strip() not in ("", "none")})
     except ValueError as error:
