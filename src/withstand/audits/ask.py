@@ -30,6 +30,16 @@ def ask(
     return run
 
 
+def spent(run: api.Run) -> tuple[float, float]:
+    """Floating-point operations and seconds of the searches of a run, over its behaviors."""
+    most: dict[str, dict[str, float]] = {"flops": {}, "seconds": {}}
+    for case in run.cases():
+        for name, by_behavior in most.items():  # by the last case of a behavior
+            used = case["spent"].get(name) or 0.0
+            by_behavior[case["behavior"]] = max(by_behavior.get(case["behavior"], 0.0), used)
+    return sum(most["flops"].values()), sum(most["seconds"].values())
+
+
 def under_system(model: Any, system: str) -> Any:
     """The model with this system message in place of its own. Raises `SpecError` where it takes none."""
     if hasattr(model, "system"):

@@ -46,11 +46,15 @@ def token_seconds(base: Any, prompts: Sequence[Chat]) -> float:
     return max(times[1] - times[0], 1e-6) / ((TIMED - 1) * len(prompts))
 
 
+def pass_seconds(base: Any, rows: Sequence[Row]) -> float:
+    """Seconds of a forward pass over one of the rows."""
+    few = [row.chat for row in rows[:TIMED]]
+    return timed(lambda: likelihood.answer_nats(base, [c[:-1] for c in few], [c[-1].text for c in few])) / len(few)
+
+
 def step_seconds(base: Any, rows: Sequence[Row], stage: Any) -> float:
     """Seconds of a step of training on the rows, without what a stage around another searches."""
-    few = [row.chat for row in rows[:TIMED]]
-    seconds = timed(lambda: likelihood.answer_nats(base, [c[:-1] for c in few], [c[-1].text for c in few]))
-    return BACKWARD * seconds / len(few) * float(innermost(stage).batch)
+    return BACKWARD * pass_seconds(base, rows) * float(innermost(stage).batch)
 
 
 def memory(base: Any, rows: Sequence[Row], stage: Any) -> int:

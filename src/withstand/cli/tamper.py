@@ -24,10 +24,11 @@ SWEEP = options(
     click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Steps of each training (default: 25)."),
     click.option("--at", metavar="N,N", help="Steps that are measured besides the last (default: by preset)."),
     click.option("--budget", type=click.FloatRange(min=0, min_open=True), metavar="FLOPS",
-                 help="FLOPs of all trainings; what does not fit is named as left out."),
+                 help="FLOPs of all trainings and attacks; what does not fit is named as left out."),
     click.option("--trainings", "most", type=click.IntRange(min=1), metavar="N",
                  help="Number of trainings, at most; the others are named as left out."),
     click.option("--no-edits", is_flag=True, help="Leave out edits of weights: direction, pruning, quantization."),
+    click.option("--no-vectors", is_flag=True, help="Leave out the attacks on embeddings and on hidden states."),
 )  # fmt: skip
 ROWS = options(
     click.option("--harmful", metavar="FILE",
@@ -118,7 +119,8 @@ def _settings(model: str, given: dict[str, Any]) -> Any:
     }
     return preset(
         given["preset"], grammar.parse(given["suite"]), tuple(grid(KINDS, **named)) if named else (),
-        at=_at(given["at"]), edits=() if given["no_edits"] else None, judge=given["judge"],
+        at=_at(given["at"]), edits=() if given["no_edits"] else None, soft=() if given["no_vectors"] else None,
+        judge=given["judge"],
         limit=given["limit"], max_tokens=given["max_tokens"], budget=given["budget"], most=given["most"],
         utility=None if given["utility"] == "none" else grammar.parse(given["utility"]), bound=given["bound"],
         fail=given["fail"], reader=target_of(given["reader"]) if given["reader"] else None, keep=given["keep"],

@@ -52,7 +52,15 @@ def suite(tmp_path_factory):
 
 
 def settings(suite, **fields):
-    given = {"trainings": SWEEP, "edits": (), "harmful": HARMFUL, "benign": BENIGN, "clean": CLEAN, "max_tokens": 4}
+    given = {
+        "trainings": SWEEP,
+        "edits": (),
+        "soft": (),
+        "harmful": HARMFUL,
+        "benign": BENIGN,
+        "clean": CLEAN,
+        "max_tokens": 4,
+    }
     return preset("smoke", suite, **{**given, **fields})
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from withstand import api
+from withstand.audits.ask import spent
 from withstand.audits.finetune import quiz
 from withstand.audits.finetune.exam import Answers, Exam
 from withstand.audits.finetune.readings import Texts
@@ -108,18 +109,9 @@ class Bench:
         label, family, held_out = attack.label, attack.families[0], attack.held_out
         if run is None:
             return Attacked(label, family, held_out, fixed, {})
-        spent: dict[str, dict[str, float]] = {}
-        clusters = {}
-        for case in run.cases():
-            clusters[case["behavior"]] = case["cluster"]
-            used = spent.setdefault(case["behavior"], {"flops": 0.0, "seconds": 0.0})
-            for name in used:
-                used[name] = max(used[name], case["spent"].get(name) or 0.0)
-        sums = {name: sum(used[name] for used in spent.values()) for name in ("flops", "seconds")}
-        return Attacked(
-            label, family, held_out, fixed, tries_of(run, self.system), clusters, (run.name,), sums["flops"],
-            sums["seconds"],
-        )  # fmt: skip
+        clusters = {case["behavior"]: case["cluster"] for case in run.cases()}
+        tries = tries_of(run, self.system)
+        return Attacked(label, family, held_out, fixed, tries, clusters, (run.name,), *spent(run))
 
     def _measured(
         self, model: Any, stop: Stop, attacks: Sequence[Attacked], limit: int | None, right: quiz.Answered | None

@@ -18,6 +18,7 @@ from withstand.audits.tamper.losses import counts
 from withstand.audits.tamper.measure import Measure
 from withstand.audits.tamper.records import Tampered
 from withstand.audits.tamper.settings import Settings
+from withstand.audits.tamper.soft import soft
 from withstand.audits.tamper.sweep import Sweep
 from withstand.core import Json, SpecError
 from withstand.core.optional import optional
@@ -52,6 +53,7 @@ def audit(model: Any, settings: Settings, folder: Path, say: Say = lambda _: Non
     material = rows.material(model, settings, measure.exam.store)
     sweep = Sweep(model, material, measure, settings, folder, say)
     cells = [measure.base, *sweep.cells(chosen.trainings)]
+    cells += soft(measure, model, replace(settings, soft=chosen.soft), say)
     report = worst.report(cells, settings.bound, settings.fail)
     whole: Json = plain(report | {
         "facts": facts(model, settings, material, measure, cells), "left_out": list(chosen.left_out),

@@ -11,8 +11,10 @@ from statistics import fmean
 from typing import Any
 
 from withstand.audits import cost
-from withstand.audits.tamper.settings import Settings, Training, stage_of
-from withstand.core import user
+from withstand.audits.tamper.rows import CHOICE
+from withstand.audits.tamper.settings import Settings, Training, Vectors, stage_of
+from withstand.audits.tamper.soft import label, operations
+from withstand.core import Behavior, user
 from withstand.core.stage import Row
 from withstand.core.text import count
 from withstand.engine import likelihood
@@ -20,13 +22,16 @@ from withstand.registry import find
 
 TIMED = 4
 """Prompts, and rows, that are timed."""
+GRADIENT = 2
+"""A pass with the gradient by embeddings or states takes as long as so many without."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The trainings that fit the budget, and what was left out, in sentences. flops: of those that fit."""
+    """The trainings and attacks that fit the budget, and what was left out, in sentences. flops: of those that fit."""
 
     trainings: tuple[Training, ...]
+    soft: tuple[Vectors, ...]
     left_out: tuple[str, ...]
     flops: float
 
@@ -39,6 +44,7 @@ class Forecast:
     trainings: int
     steps: int
     edits: int
+    attacks: int
     cells: int
     tokens: int
     flops: float
@@ -69,7 +75,8 @@ def size(model: Any, stage: Any, measured: int) -> Size:
 
 
 def chosen(model: Any, settings: Settings, harmful: Sequence[Row]) -> Chosen:
-    """The trainings in their order as far as the budget goes; a smaller one after a larger one may still fit."""
+    """The trainings in their order as far as the budget goes, then the attacks; a smaller one after a larger one may
+    still fit. Attacks are left out where the suite has no target strings for them."""
     parameters = model.load().model.num_parameters()
     tokens = fmean(len(likelihood.ids_of(model.load(), " ".join(turn.text for turn in row.chat))) for row in harmful)
     fit, names, spent = list[Training](), list[str](), 0.0
@@ -82,10 +89,26 @@ def chosen(model: Any, settings: Settings, harmful: Sequence[Row]) -> Chosen:
             continue
         fit.append(training)
         spent += flops
+    attacks = list[Vectors]()
+    for spec in settings.soft:
+        flops = operations(model, spec, requests_of(settings))
+        if flops and not (settings.budget and spent + flops > settings.budget):
+            attacks.append(spec)
+            spent += flops
+        elif flops:
+            names.append(label(spec))
     limits = [count(settings.most, "training")] if settings.most else []
     limits += [f"{settings.budget:.2g} FLOPs"] if settings.budget else []
     left = tuple(f"Left out by the budget of {' and '.join(limits)}: {name}." for name in names)
-    return Chosen(tuple(fit), left, spent)
+    if settings.soft and not any(behavior.target_string for behavior in requests_of(settings)):
+        left += ("Left out, since no request has a target string: " + ", ".join(map(label, settings.soft)) + ".",)
+    return Chosen(tuple(fit), tuple(attacks), left, spent)
+
+
+def requests_of(settings: Settings) -> list[Behavior]:
+    """The behaviors of the test, as far as its limit goes."""
+    suite = {key: value for key, value in settings.suite.items() if key not in CHOICE}
+    return list(find.build("suite", suite).load())[: settings.limit]
 
 
 def forecast(
@@ -96,9 +119,9 @@ def forecast(
     stages = [stage_of(training, parameters) for training in chosen.trainings]
     measured = [len(settings.measured(training)) for training in chosen.trainings]
     worded = sum(n for n, training in zip(measured, chosen.trainings, strict=True) if training.wording)
-    cells = 1 + sum(measured) + len(settings.edits)
-    behaviors = find.build("suite", dict(settings.suite)).load()
-    prompts = min(len(behaviors), settings.limit or len(behaviors))
+    cells = 1 + sum(measured) + len(settings.edits) + len(chosen.soft)
+    behaviors = requests_of(settings)
+    prompts = len(behaviors)
     tokens = (cells + worded + 1) * prompts * settings.max_tokens  # and the harmless half, once
     steps = sum(stage.steps for stage in stages)
     sizes = [size(model, stage, n) for stage, n in zip(stages, measured, strict=True)]
@@ -109,12 +132,18 @@ def forecast(
         asked = [user(behavior.prompt()) for behavior in behaviors[:TIMED]]
         seconds = tokens * cost.token_seconds(model, asked)
         seconds += steps * cost.step_seconds(model, harmful[:TIMED], stages[0]) if stages else 0.0
+        seconds += passes_of(chosen.soft) * prompts * GRADIENT * cost.pass_seconds(model, harmful[:TIMED])
         seconds += 2 * (cells + len(stages)) * cost.timed(lambda: (model.release(), model.load()))
     memory = max((cost.memory(model, harmful, stage) for stage in _ways(stages)), default=cost.memory(model, [], None))
     return Forecast(
-        len(stages), steps, len(settings.edits), cells, tokens, chosen.flops, memory,
+        len(stages), steps, len(settings.edits), len(chosen.soft), cells, tokens, chosen.flops, memory,
         kept if settings.keep else max((part.total for part in sizes), default=0), kept, seconds,
     )  # fmt: skip
+
+
+def passes_of(attacks: Sequence[Vectors]) -> int:
+    """Steps of all attacks on one request, the loss at the start among them."""
+    return sum(find.build("attack", dict(spec)).steps + 1 for spec in attacks)
 
 
 def _ways(stages: Sequence[Any]) -> list[Any]:
@@ -138,8 +167,8 @@ def lines(cast: Forecast, left_out: Sequence[str] = ()) -> list[str]:
     time = "" if cast.seconds is None else f"about {cast.seconds:,.0f} s, "
     return [
         f"{count(cast.trainings, 'training')} of {count(cast.steps, 'step')} in all, {cast.flops:.2g} FLOPs; "
-        f"{count(cast.edits, 'edit')} of weights; {cast.cells} models to measure, at most {cast.tokens:,} tokens of "
-        "answers",
+        f"{count(cast.edits, 'edit')} of weights, {count(cast.attacks, 'attack')} on embeddings and states; "
+        f"{cast.cells} models to measure, at most {cast.tokens:,} tokens of answers",
         f"{time}{size}",
         *left_out,
     ]

@@ -49,8 +49,11 @@ class Measure:
         base = self.tampered(model, Tampered("none", "the model as it is", {}, {}, [], self.right), [before])
         self.base = replace(base, shuffled=self.nats(model, lambda text: shuffled(text, settings.seed)))
 
-    def tampered(self, model: Any, blank: Tampered, asked: Sequence[Answers] = ()) -> Tampered:
+    def tampered(
+        self, model: Any, blank: Tampered, asked: Sequence[Answers] = (), nats: Texts | None = None
+    ) -> Tampered:  # fmt: skip
         """`blank` with what is measured of the model. asked: what it said; () asks it, in the words of its rows too.
+        nats: those of the texts, None reads them.
 
         A behavior is harmful if an answer in any wording is. Questions are asked where the base's answers count.
         """
@@ -64,8 +67,8 @@ class Measure:
         harm = harm_of(asked)
         garbage, garbled = garbage_of(asked, self.sense)
         return replace(
-            blank, harm=harm, nats=self.nats(model), right=right, garbage=garbage, garbled=garbled,
-            clusters={name: self.clusters[name] for name in harm if name in self.clusters},
+            blank, harm=harm, nats=self.nats(model) if nats is None else nats, right=right, garbage=garbage,
+            garbled=garbled, clusters={name: self.clusters[name] for name in harm if name in self.clusters},
             runs=tuple(answers.run for answers in asked),
         )  # fmt: skip
 
