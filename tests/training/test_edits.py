@@ -80,7 +80,7 @@ def test_the_direction_is_the_difference_of_means_that_refuses_least(tied, tmp_p
     """A model that learned to refuse one kind of request alone does so less; saved and loaded it is the same."""
     sft = SFT(method="full", lr=1e-2, batch=8, steps=60, max_length=64, save_every=0)
     tuned = str(sft.train(tied, ROWS, tmp_path / "tuned"))
-    stage = AblateDirection(validation=0.5)
+    stage = AblateDirection(validation=0.5, most_kl=5.0)
     folder = stage.train(tuned, ROWS, tmp_path / "out", How(labels={"tampered": "direction"}))
     record = read(folder)
     chosen, used = record["direction"], record_of(folder)
@@ -94,12 +94,16 @@ def test_the_direction_is_the_difference_of_means_that_refuses_least(tied, tmp_p
     assert used.tokens > 0
     assert json.loads((folder / "config.json").read_text())["tie_word_embeddings"] is False
 
+    assert chosen["kl"] <= 5.0
+    # where none moves little, the one that moves least is taken, and none that destroys the model
+    least = AblateDirection(validation=0.5, most_kl=1e-6).change(loaded(tuned), *prompts(tokenizer)).more["direction"]
+    assert (least["within_limits"], least["kl"] <= chosen["kl"]) == (False, True)
+
     model, states = loaded(tuned), []
-    bad, good = (stage.split([ids(tokenizer, chat) for chat in chats])[0] for chats in (BAD, GOOD))
-    for prompts in (bad, good):
+    for side in prompts(tokenizer):
         states.append([
             model(torch.tensor([p]), output_hidden_states=True).hidden_states[chosen["layer"]][0, chosen["position"]]
-            for p in prompts
+            for p in stage.split(side)[0]
         ])  # fmt: skip
     direction = unit((torch.stack(states[0]).mean(0) - torch.stack(states[1]).mean(0)).detach().double())
     orthogonalize(model, direction)
@@ -109,6 +113,10 @@ def test_the_direction_is_the_difference_of_means_that_refuses_least(tied, tmp_p
 def ids(tokenizer, chat):
     turns = [{"role": message.role, "content": message.text} for message in chat[:-1]]
     return tokenizer(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))["input_ids"]
+
+
+def prompts(tokenizer):
+    return [[ids(tokenizer, chat) for chat in chats] for chats in (BAD, GOOD)]
 
 
 def test_what_begins_a_refusal_is_likelier_after_harmful_prompts():
@@ -179,6 +187,7 @@ def test_fields_and_bases_are_checked(base, tmp_path):
     for make in (
         lambda: Prune(1.0), lambda: Prune(by="luck"), lambda: QuantizeWeights(1), lambda: QuantizeWeights(group=-1),
         lambda: AblateDirection(0.0), lambda: AblateDirection(positions=-1),
+        lambda: AblateDirection(most_kl=0.0),
     ):  # fmt: skip
         with pytest.raises(SpecError):
             make()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from withstand.core import Json, SpecError, at_least, rng
+from withstand.core.errors import positive
 from withstand.core.stage import How, Rows, as_rows
 from withstand.engine.activations import changed, layers_in, padded
 from withstand.engine.likelihood import alike
@@ -20,11 +21,11 @@ from withstand.training._edit import Edited, edit, ids_of
 BATCH = 16
 """Prompts in one forward pass."""
 SCREENED, KEPT = 4, 12
-"""Prompts that all candidates are read on, and how many candidates are then read on all prompts."""
+"""Prompts of each kind that all candidates are read on, and how many candidates are then read on all prompts."""
+NOTHING = 1e-6
+"""Length of a direction that is none, as before the first layer, where a token of the template is always the same."""
 DEEPEST = 0.8
 """Directions are taken from the layers before this share of the depth, as in the paper."""
-MOST_KL = 0.1
-"""Nats that the next token of a harmless prompt may move without the direction, as in the paper."""
 SURELY = 0.05
 """A first token that is likelier after harmful prompts by this mean probability begins a refusal."""
 NOTHING_LEFT = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 4e-3}
@@ -41,25 +42,29 @@ class AblateDirection:
 
     Candidates: r = mean state on harmful prompts - mean on harmless ones, before each layer of the first 80%, at each
     token of the template after the request. Chosen on prompts that made none: the least refusal of harmful prompts
-    without r, of those that move the next token of harmless prompts by at most 0.1 nats (KL) and make the model refuse
-    them when added; of all, where none does both. Refusal: log p(T) - log(1 - p(T)) of the first token. Two things are
-    ours: T, by hand in the paper, holds what is likelier after harmful prompts by 5 points, or by most; and only the
-    twelve best of all on four prompts are read on the others.
+    without r, of those that move the first token of harmless prompts by at most `most_kl` (KL) and make the model
+    refuse them when added; of those that move it little, where none refuses; of all the one that moves it least, where
+    none moves it little. Refusal: log p(T) - log(1 - p(T)) of the first token. Two things are ours: T, by hand in the
+    paper, holds what is likelier after harmful prompts by 5 points, or by most; and only the twelve best of all on four
+    prompts of each kind are read on the others.
 
     Rows with `safe=True` are harmful requests, the others harmless ones; answers are not read.
 
     validation: share of each kind that chooses, above 0 and below 1, default 0.25.
+    most_kl: nats that the first token of harmless prompts may move, above 0, default 0.1 as in the paper.
     positions: last tokens of the template that give candidates; default 0: all after the request.
     seed: of the split, a whole number, 0 or more, default 0.
     """
 
     version: ClassVar[int] = 1
     validation: float = 0.25
+    most_kl: float = 0.1
     positions: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
         at_least(0, self, "seed", "positions")
+        positive(self, "most_kl")
         if not 0 < self.validation < 1:
             raise SpecError(f"validation is {self.validation:g}", hint="above 0 and below 1, such as 0.25")
 
@@ -104,29 +109,31 @@ class AblateDirection:
     ) -> tuple[Any, Json]:
         """The unit direction that the prompts choose, of (layers, positions, width), and its record."""
         layers, positions, _ = directions.shape
-        own = read.first(good)
+        before, own, few = read.refusal(bad, tokens), read.first(good), read.first(good[:SCREENED])
 
-        def without(layer: int, position: int, prompts: Prompts) -> tuple[float, int, int]:
+        def without(layer: int, position: int, most: int, unchanged: Any) -> tuple[float, float, float, int, int]:
             with ablated(read.model, unit(directions[layer, position])):
-                return read.refusal(prompts, tokens), layer, position
+                refusal, moved = read.refusal(bad[:most], tokens), kl(unchanged, read.first(good[:most]))
+            return max(moved, self.most_kl), refusal, moved, layer, position
 
-        screened = sorted(without(*at, bad[:SCREENED]) for at in product(range(layers), range(positions)))
-        candidates = [without(layer, position, bad) for _, layer, position in screened[:KEPT]]
-        passed = None
-        for refusal, layer, position in sorted(candidates):
-            vector = directions[layer, position]
-            with ablated(read.model, unit(vector)):
-                moved = kl(own, read.first(good))
-            with added(read.model, layer, vector):
+        places = [at for at in product(range(layers), range(positions)) if float(directions[at].norm()) > NOTHING]
+        screened = sorted(without(*at, SCREENED, few) for at in places)
+        best = sorted(without(*row[3:], len(bad) + len(good), own) for row in screened[:KEPT])
+        if not best:
+            raise SpecError("harmful and harmless prompts have the same states", hint="prompts of two kinds")
+        records = []
+        for _, refusal, moved, layer, position in best:
+            with added(read.model, layer, directions[layer, position]):
                 induced = read.refusal(good, tokens)
-            record = {"layer": layer, "position": position - positions, "kl": moved, "induced": induced}
-            record |= {"refusal_before": read.refusal(bad, tokens), "refusal_ablated": refusal}
-            if passed is None or (moved <= MOST_KL and induced > 0):
-                passed = unit(vector), {**record, "kept_to_limits": moved <= MOST_KL and induced > 0}
-            if passed[1]["kept_to_limits"]:
+            within = moved <= self.most_kl and induced > 0
+            records.append({
+                "layer": layer, "position": position - positions, "kl": moved, "induced": induced,
+                "refusal_before": before, "refusal_ablated": refusal, "within_limits": within,
+            })  # fmt: skip
+            if within:
                 break
-        assert passed is not None  # there is a layer and a position
-        return passed
+        record = records[-1] if records[-1]["within_limits"] else records[0]
+        return unit(directions[record["layer"], record["position"]]), record
 
 
 @dataclass
