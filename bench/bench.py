@@ -345,6 +345,7 @@ BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "plan_pages": own_file("plan_pages"),
     "monitor_intake": own_file("monitor_intake"),
     "training": own_file("training"),
+    "r2d2": own_file("r2d2"),
     "safetext": own_file("safetext"),
     "monitor_screen": own_file("monitor_screen"),
 }

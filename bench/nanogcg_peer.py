@@ -50,10 +50,12 @@ def timed(model, tokenizer, job) -> dict:
         return gradient(self, *given)
 
     GCG.compute_token_gradient = watched
+    cpu = time.process_time()
     result = GCG(model, tokenizer, config_of(job)).run(job["text"] + " {optim_str}", job["target"])
     starts.append(time.perf_counter())
     return {
         "seconds_per_step": [later - start for start, later in pairwise(starts)],
+        "cpu_seconds": time.process_time() - cpu,
         "losses": result.losses,
         "best_loss": result.best_loss,
         "text": result.best_string,

@@ -30,7 +30,8 @@ class R2D2(Around):
     """Loss of a batch: `clean` x cross-entropy of its rows + `away` x L_away + `toward` x L_toward.
 
     L_away: the mean over the tokens of a target string of -log(1 - p(token)), in nats; a token with log p < `cutoff`
-    counts as 0. L_toward: the mean cross-entropy of the refusal's tokens. Both are means over the test cases.
+    counts as 0. L_toward: the mean cross-entropy of the refusal's tokens, the end of its turn included. Both are means
+    over the test cases.
 
     Rows with `rejected` are adversarial: a request, the refusal as last message, and a target string in `rejected`; a
     request has as many rows as target strings. The others are ordinary. Which behaviors train the model is for the
