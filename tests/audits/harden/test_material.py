@@ -135,6 +135,8 @@ def test_a_method_is_a_stage_with_its_fields_and_those_of_the_training_inside_it
     assert presets == [60, 7]  # smoke only checks that everything runs
     assert built("r2d2-desk,steps=9", preset="smoke").stage.steps == 9
     assert built("r2d2-desk", "sft,steps=8", preset="smoke").stage.steps == 8
+    inner = built("r2d2-desk,attack.steps=1,stage.batch=3,steps=9")
+    assert (inner.attack.steps, inner.attack.width, inner.stage.batch, inner.stage.steps) == (1, 64, 3, 9)
     for method, train, why in [
         ("beear,step=60", "", "beear has no field 'step'"),
         ("sft", "sft,steps=1", "trains by itself"),

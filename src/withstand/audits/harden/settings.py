@@ -175,7 +175,12 @@ def stage_of(method: str, train: str, size: Preset, model: Any) -> Any:
         if not hasattr(built, "batch"):
             raise SpecError(f"{spec['use']} is no stage that trains a model to refuse", hint="`withstand list stages`")
         return built
-    own = {name: value for name, value in spec.items() if name in names or name in ("use", "")}
+    heads = {name: name.partition(".")[0] for name in spec}  # attack.steps is the attack's; stage.steps lies in `given`
+    own = {
+        name: value
+        for name, value in spec.items()
+        if name in ("use", "") or (heads[name] in names and not name.startswith("stage."))
+    }
     more = {name: value for name, value in spec.items() if name not in own and "." not in name}
     within = grammar.spec_of(given.get("stage") or "sft")
     training = grammar.parse(train) if train else {"use": within["use"]}
