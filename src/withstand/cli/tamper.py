@@ -14,14 +14,14 @@ SWEEP = options(
     click.option("--preset", type=click.Choice(["smoke", "desk", "full"]), default="desk", show_default=True,
                  help="Size: smoke only checks that everything runs, desk is 12 trainings, full a grid of them."),
     click.option("--way", "ways", multiple=True, type=click.Choice(["lora", "full"]), metavar="lora|full",
-                 help="Train an adapter or all weights; repeats. With this, --rate, --number, --seeds or --steps the "
-                 "sweep is a grid."),
+                 help="Train adapters alone, or all weights alone (default: both)."),
     click.option("--rate", "rates", multiple=True, type=click.FloatRange(min=0, min_open=True), metavar="R",
-                 help="Peak learning rate; repeats (default: the standard one times 1, 5 and 0.25)."),
+                 help="Peak learning rate; repeats. With this, --number or --seeds the sweep is a grid (default rates: "
+                 "the standard one times 1, 5 and 0.25)."),
     click.option("--number", "numbers", multiple=True, type=click.IntRange(min=1), metavar="N",
-                 help="Number of rows; repeats (default: 100)."),
-    click.option("--seeds", type=click.IntRange(min=1), metavar="K", help="Seeds of each training (default: 1)."),
-    click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Steps of each training (default: 25)."),
+                 help="Number of rows; repeats."),
+    click.option("--seeds", type=click.IntRange(min=1), metavar="K", help="Seeds of each training."),
+    click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Steps of each (default: by preset)."),
     click.option("--at", metavar="N,N", help="Steps that are measured besides the last (default: by preset)."),
     click.option("--budget", type=click.FloatRange(min=0, min_open=True), metavar="FLOPS",
                  help="FLOPs of all trainings and attacks; what does not fit is named as left out."),
@@ -107,18 +107,18 @@ def target_of(text: str) -> Any:
 
 
 def _settings(model: str, given: dict[str, Any]) -> Any:
-    from withstand.audits.tamper.settings import KINDS, grid, preset
+    from withstand.audits.tamper.settings import preset, trainings_of
     from withstand.formats import finetuning
     from withstand.registry import grammar
 
     named = {name: given[name] for name in ("ways", "rates", "seeds", "steps") if given[name]}
-    named |= {"rows": given["numbers"]} if given["numbers"] else {}
+    trainings = trainings_of(given["preset"], rows=given["numbers"], **named)
     files = {"harmful": given["harmful"], "benign": given["benign_rows"], "clean": given["clean"]}
     rows = {
         name: tuple(finetuning.read(path).training(last_only=True)) if path else None for name, path in files.items()
     }
     return preset(
-        given["preset"], grammar.parse(given["suite"]), tuple(grid(KINDS, **named)) if named else (),
+        given["preset"], grammar.parse(given["suite"]), trainings,
         at=_at(given["at"]), edits=() if given["no_edits"] else None, soft=() if given["no_vectors"] else None,
         judge=given["judge"],
         limit=given["limit"], max_tokens=given["max_tokens"], budget=given["budget"], most=given["most"],

@@ -11,7 +11,7 @@ from withstand.attacks.templated.trigger import Trigger
 from withstand.audits.finetune.exam import Answers
 from withstand.audits.tamper import audit, forecast, page, rows
 from withstand.audits.tamper.measure import garbage_of, harm_of
-from withstand.audits.tamper.settings import DESK, EDITS, KINDS, WORDINGS, Training, grid, preset
+from withstand.audits.tamper.settings import DESK, EDITS, KINDS, WORDINGS, Training, grid, preset, trainings_of
 from withstand.core import Behavior, Message, SpecError, Target, stage, user
 from withstand.core.stage import Row
 from withstand.registry import find
@@ -78,7 +78,7 @@ def test_a_sweep_goes_on_after_a_kill_and_leaves_no_weights(base, suite, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         audit.audit(base, chosen, tmp_path, killed)
     assert messages[0].startswith("2 trainings of 4 steps in all, ")
-    assert len(trained) == len(list((tmp_path / "cells").iterdir())) == 1
+    assert (len(trained), len(list((tmp_path / "cells").iterdir()))) == (1, 2)  # one is of the words alone
     [weights] = (tmp_path / "stages").rglob("adapter_model.safetensors")  # of step 2 alone: step 1 was measured
     assert stage.read(weights.parent)["labels"]["tampered"] is True
     assert "tampered" in (tmp_path / "stages" / "README.md").read_text()
@@ -87,14 +87,14 @@ def test_a_sweep_goes_on_after_a_kill_and_leaves_no_weights(base, suite, tmp_pat
     assert not list((tmp_path / "stages").rglob("*.safetensors"))
     labels = [cell["label"] for cell in report["cells"]]
     assert labels == [
-        "the model as it is",
+        "the model as it is", "jailbreak rows (trigger), no training",
         "harmful rows, lora, rate 0.0018, 2 rows, 1 step", "harmful rows, lora, rate 0.0018, 2 rows, 2 steps",
         "jailbreak rows (trigger), lora, rate 0.0002, 2 rows, 1 step",
         "jailbreak rows (trigger), lora, rate 0.0002, 2 rows, 2 steps", "quantization, bits 4",
     ]  # fmt: skip
-    half, whole = report["cells"][1:3]
+    half, whole = report["cells"][2:4]
     assert half["flops"] == whole["flops"] / 2 > 0
-    assert [len(cell["runs"]) for cell in report["cells"]] == [1, 1, 1, 2, 2, 1]  # worded ones in both words
+    assert [len(cell["runs"]) for cell in report["cells"]] == [1, 2, 1, 1, 2, 2, 1]  # worded ones in both words
     assert all(cell["losses"] and not cell["why"] for cell in report["cells"][1:])
     assert report == json.loads(json.dumps(report))
     page.write(report, tmp_path)
@@ -153,7 +153,7 @@ def test_a_training_that_fails_is_open_and_ends_nothing(base, suite, tmp_path, m
 
     monkeypatch.setattr(SFT, "train", full)
     with pytest.raises(stage.DiskFullError):  # nothing of it is taken for a measurement
-        audit.audit(base, settings(suite), tmp_path / "b")
+        audit.audit(base, settings(suite, trainings=SWEEP[:1]), tmp_path / "b")
     assert not (tmp_path / "b" / "cells").exists()
 
 
@@ -188,6 +188,10 @@ def test_a_desk_is_12_trainings_and_a_grid_begins_with_each_kind():
     swept = list(grid(rows=(100, 10), seeds=2))
     assert len(set(swept)) == len(swept) == 5 * 2 * 3 * 2 * 2
     assert swept[:5] == list(KINDS)
+    assert trainings_of("desk") == DESK
+    assert {t.way for t in trainings_of("desk", ways=("lora",))} == {"lora"}
+    assert trainings_of("smoke", steps=7) == tuple(replace(t, steps=7) for t in trainings_of("smoke"))
+    assert len(trainings_of("full", rates=(1e-4, 1e-3), ways=("full",))) == 10
     assert {(t.rate, t.times) for t in grid(rates=(1e-3,))} == {(1e-3, 1.0)}
     for wrong in ({"wording": "none"}, {"steps": 0}, {"harmful": 0.0}, {"rate": -1.0}):
         with pytest.raises(SpecError):

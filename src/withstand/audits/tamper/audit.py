@@ -52,7 +52,7 @@ def audit(model: Any, settings: Settings, folder: Path, say: Say = lambda _: Non
     measure = Measure(model, settings, folder)
     material = rows.material(model, settings, measure.exam.store)
     sweep = Sweep(model, material, measure, settings, folder, say)
-    cells = [measure.base, *sweep.cells(chosen.trainings)]
+    cells = [measure.base, *sweep.words(chosen.trainings), *sweep.cells(chosen.trainings)]
     cells += soft(measure, model, replace(settings, soft=chosen.soft), say)
     report = worst.report(cells, settings.bound, settings.fail)
     whole: Json = plain(report | {

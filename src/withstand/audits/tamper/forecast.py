@@ -4,15 +4,16 @@ FLOPs are 6 x parameters x tokens, as `core.stage.Record` counts them. Disk is t
 training, since each one's weights are deleted once they are measured, or of all of them where they are kept.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from withstand.audits import cost
-from withstand.audits.tamper.rows import CHOICE
-from withstand.audits.tamper.settings import Settings, Training, Vectors, stage_of
+from withstand.audits.harden.material import ANSWER
+from withstand.audits.tamper.rows import CHOICE, most_own
+from withstand.audits.tamper.settings import WORDINGS, Settings, Training, Vectors, stage_of
 from withstand.audits.tamper.soft import label, operations
 from withstand.core import Behavior, user
 from withstand.core.stage import Row
@@ -74,14 +75,40 @@ def size(model: Any, stage: Any, measured: int) -> Size:
     return Size(measured * result, cost.resume_bytes(model, stage), cost.merged_bytes(model))
 
 
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Mean tokens of a row of either kind, and what each wording adds. The model's own answers, which are not known
+    yet, count at their upper limit."""
+
+    harmful: float
+    benign: float
+    words: Mapping[str, int]
+
+    @staticmethod
+    def of(model: Any, settings: Settings, harmful: Sequence[Row]) -> "Tokens":
+        def mean(rows: Sequence[Row], end: int | None = None) -> float:
+            texts = [" ".join(turn.text for turn in row.chat[:end]) for row in rows]
+            return fmean(len(likelihood.ids_of(model.load(), text)) for text in texts)
+
+        own = mean(settings.benign) if settings.benign else mean(harmful, -1) + ANSWER
+        words = {name: len(likelihood.ids_of(model.load(), text)) for name, text in WORDINGS.items()}
+        return Tokens(mean(harmful), own, words)
+
+    def of_row(self, training: Training) -> float:
+        """Of the mean row of a training."""
+        share = 0.0 if training.kind == "benign rows" else training.harmful
+        asked = self.harmful + self.words.get(training.wording, 0)
+        return share * asked + (1 - share) * self.benign
+
+
 def chosen(model: Any, settings: Settings, harmful: Sequence[Row]) -> Chosen:
     """The trainings in their order as far as the budget goes, then the attacks; a smaller one after a larger one may
     still fit. Attacks are left out where the suite has no target strings for them."""
     parameters = model.load().model.num_parameters()
-    tokens = fmean(len(likelihood.ids_of(model.load(), " ".join(turn.text for turn in row.chat))) for row in harmful)
+    tokens = Tokens.of(model, settings, harmful)
     fit, names, spent = list[Training](), list[str](), 0.0
     for training in settings.trainings:
-        flops = 6.0 * parameters * tokens * training.batch * training.steps
+        flops = 6.0 * parameters * tokens.of_row(training) * training.batch * training.steps
         full = bool(settings.most) and len(fit) >= settings.most
         if full or (settings.budget and spent + flops > settings.budget):
             rate = stage_of(training, parameters).lr
@@ -119,10 +146,12 @@ def forecast(
     stages = [stage_of(training, parameters) for training in chosen.trainings]
     measured = [len(settings.measured(training)) for training in chosen.trainings]
     worded = sum(n for n, training in zip(measured, chosen.trainings, strict=True) if training.wording)
-    cells = 1 + sum(measured) + len(settings.edits) + len(chosen.soft)
+    wordings = len({training.wording for training in chosen.trainings} - {""})
+    cells = 1 + wordings + sum(measured) + len(settings.edits) + len(chosen.soft)
     behaviors = requests_of(settings)
     prompts = len(behaviors)
-    tokens = (cells + worded + 1) * prompts * settings.max_tokens  # and the harmless half, once
+    tokens = (cells + worded + wordings + 1) * prompts * settings.max_tokens  # and the harmless half, once
+    tokens += 0 if settings.benign else most_own(settings) * ANSWER
     steps = sum(stage.steps for stage in stages)
     sizes = [size(model, stage, n) for stage, n in zip(stages, measured, strict=True)]
     sizes += [Size(4 * parameters, 0, cost.merged_bytes(model))] * len(settings.edits)

@@ -96,16 +96,24 @@ def material(model: Any, settings: Settings, store: Any) -> Material:
     """The rows; the model is asked for its own answers where harmless rows are needed and none are given."""
     harmful, source = harmful_rows(settings)
     sources = {"harmful rows": source}
-    wanted = any(t.kind == "benign rows" or t.harmful < 1 for t in settings.trainings) or bool(settings.edits)
     benign = settings.benign
     if benign:
         sources["benign rows"] = "the file of --benign-rows"
-    elif wanted:
+    elif most_own(settings):
         benign, named = _own_answers(model, settings, store)
         sources["benign rows"] = f"the model's own answers to {named}, split train"
     system = getattr(model, "system", "")
     put = [tuple(under(system, row) for row in rows) for rows in (harmful, benign)]
     return Material(put[0], put[1], sources)
+
+
+def most_own(settings: Settings) -> int:
+    """Harmless requests that the model answers at most: twice as many as are needed, since some are refused or cut;
+    0 where none is."""
+    if settings.benign:
+        return 0
+    needed = [t.rows for t in settings.trainings if t.kind == "benign rows" or t.harmful < 1]
+    return 2 * max([*needed, LEAST if settings.edits else 0], default=0)
 
 
 def _own_answers(model: Any, settings: Settings, store: Any) -> tuple[tuple[Row, ...], str]:
@@ -117,8 +125,7 @@ def _own_answers(model: Any, settings: Settings, store: Any) -> tuple[tuple[Row,
             hint="--benign-rows FILE: harmless chats with good answers",
         )
     twin = twin_suite({"use": suite.benign}, suite)
-    most = 2 * max((t.rows for t in settings.trainings), default=LEAST)  # some are refused, or too long
-    chosen = {"use": suite.benign, "split": twin.split, "limit": most}
+    chosen = {"use": suite.benign, "split": twin.split, "limit": most_own(settings)}
     run = ask(model, chosen, store, max_tokens=ANSWER, seed=settings.seed)
     rows = [Row(chat) for chat in answered(run)[1]]
     if not rows:

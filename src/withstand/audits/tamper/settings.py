@@ -181,12 +181,26 @@ def preset(name: str, suite: Mapping[str, Any], trainings: Sequence[Training] = 
 
     trainings: in place of the preset's.   more: other fields; None keeps the preset's.
     """
-    if name not in PRESETS:
-        raise SpecError(f"no preset is called {name!r}", hint=", ".join(PRESETS))
     given = {key: value for key, value in more.items() if value is not None}
     given["utility"] = quiz.questions_of(name, more.get("utility"))
-    chosen = {"trainings": tuple(grid(seeds=2, steps=100, rows=(100, 10))), **PRESETS[name], **given}
-    return Settings(suite, **{**chosen, **({"trainings": tuple(trainings)} if trainings else {})})
+    sweep = {"trainings": tuple(trainings) or trainings_of(name)}
+    return Settings(suite, **{**PRESETS[name], **given, **sweep})
+
+
+def trainings_of(
+    name: str, ways: Sequence[Way] = (), rates: Sequence[float] = (), rows: Sequence[int] = (), seeds: int = 0,
+    steps: int = 0,
+) -> tuple[Training, ...]:  # fmt: skip
+    """The trainings of a preset, or a grid where rates, numbers of rows or seeds are given. ways: of these alone.
+    steps: of each, 0 for the preset's. Raises `SpecError` for an unknown preset."""
+    if name not in PRESETS:
+        raise SpecError(f"no preset is called {name!r}", hint=", ".join(PRESETS))
+    if rates or rows or seeds:
+        swept = tuple(grid(ways=ways or ("lora", "full"), rows=rows or (100,), rates=rates, seeds=seeds or 1))
+    else:
+        full = grid(rows=(100, 10), seeds=2, steps=100)
+        swept = tuple(t for t in PRESETS[name].get("trainings", full) if not ways or t.way in ways)
+    return tuple(replace(training, steps=steps) for training in swept) if steps else swept
 
 
 def grid(

@@ -14,7 +14,7 @@ from withstand.audits.marks import TAMPERED, mark
 from withstand.audits.tamper import forecast, rows
 from withstand.audits.tamper.measure import Measure
 from withstand.audits.tamper.records import Method, Tampered
-from withstand.audits.tamper.settings import Edit, Settings, Training, stage_of
+from withstand.audits.tamper.settings import WORDINGS, Edit, Settings, Training, stage_of
 from withstand.core import Json, SpecError
 from withstand.core.stage import FILE, DiskFullError, Record, Row, TrainingError, read
 from withstand.registry import find
@@ -46,6 +46,16 @@ class Sweep:
             yield from self._trained(training, f"training {number} of {len(trainings)}")
         for edit in self.settings.edits:
             yield self._edited(edit)
+
+    def words(self, trainings: Sequence[Training]) -> Iterator[Tampered]:
+        """What the words of jailbreak rows do without a training: else all of that would seem to be the training's."""
+        for wording in dict.fromkeys(training.wording for training in trainings if training.wording):
+            blank = Tampered("jailbreak rows", f"jailbreak rows ({wording}), no training", {"wording": wording}, {}, [])
+            key = ["words", WORDINGS[wording], self.model.identity()]
+            if (kept := self.measure.kept(key)) is None:
+                self.say(f"{blank.label}: asking")
+                kept = self.measure.keep(key, self.measure.tampered(self.model, blank))
+            yield kept
 
     @property
     def stages(self) -> Path:
@@ -89,7 +99,8 @@ class Sweep:
         if any(at in record["steps"] and not (folder / f"step-{at}").is_dir() for at in left):
             remove(folder)  # its steps were measured in another way, and deleted
         size = forecast.size(self.model, step.stage, len(blank))
-        forecast.check(size.total, self.folder, "this training")
+        there = sum(path.stat().st_size for part in self.stages.glob(f"*{key}*") for path in part.rglob("*.*"))
+        forecast.check(size.total - there, self.folder, "this training")
         self.measure.reader.release()  # a training has the memory alone
         try:
             done = chain.train(
