@@ -68,7 +68,7 @@ def test_a_sweep_goes_on_after_a_kill_and_leaves_no_weights(base, suite, tmp_pat
     trained, messages = [], []
     train = SFT.train
     monkeypatch.setattr(SFT, "train", lambda self, *given: trained.append(self.lr) or train(self, *given))
-    chosen = settings(suite, edits=EDITS[4:])
+    chosen = settings(suite, edits=EDITS[4:5])
 
     def killed(text):
         messages.append(text)

@@ -154,7 +154,9 @@ EDITS: tuple[Edit, ...] = (
     {"use": "prune", "share": 0.5},
     {"use": "quantize_weights", "bits": 8},
     {"use": "quantize_weights", "bits": 4},
+    {"use": "ablate_direction", "most_kl": 1.0},
 )
+"""The last lets harmless prompts begin otherwise: on smollm2-kitchen no direction within 0.1 nats refuses less."""
 
 
 def vectors(embedding: int, latent: int) -> Iterator[Vectors]:
