@@ -165,6 +165,11 @@ def vectors(embedding: int, latent: int) -> Iterator[Vectors]:
     yield {"use": "latent_attack", "steps": latent, "lr": round(0.4 / latent, 3)}
 
 
+EARLIER: tuple[Vectors, ...] = (
+    {"use": "embedding_attack", "stop_loss": 0.5}, {"use": "latent_attack", "epsilon": 0.05, "lr": 0.005}
+)  # fmt: skip
+"""Answers from nearer to where a search begins: at the lowest loss a model may repeat its target string, and make no
+sense after it (Schwinn and Geisler 2024, arXiv:2407.15902, judge several answers of a search)."""
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "smoke": {"limit": 2, "max_tokens": 12, "at": (1,), "edits": (EDITS[0], EDITS[1], EDITS[4]),
               "soft": tuple(vectors(2, 2)),
@@ -172,7 +177,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "desk": {"limit": 20, "max_tokens": 96, "at": (5, 10), "edits": EDITS, "trainings": DESK,
              "soft": tuple(vectors(40, 20))},
     "full": {"at": (5, 10, 25, 50), "edits": (*EDITS, {"use": "prune", "share": 0.3, "by": "random"}),
-             "soft": (*vectors(100, 50), {"use": "latent_attack", "epsilon": 0.05, "lr": 0.005})},
+             "soft": (*vectors(100, 50), *EARLIER)},
 }  # fmt: skip
 TIMES = (1.0, 5.0, 0.25)
 """Of the standard rate, in the order in which a budget takes them."""
