@@ -67,7 +67,7 @@ class Bench:
         for attack in self.attacks:
             self.say(f"{attack.label} on {stop.name}, seed {stop.seed}")
             sent = self._sent_again(model, attack, stop, limit)
-            attacks.append(self._attacked(attack, self._searched(model, attack, stop, limit), sent, stop))
+            attacks.append(self._attacked(attack, self._searched(model, attack, stop, limit), sent))
         right = None
         if limit is None and self.beats_chance:
             right = quiz.right_answers(self.exam, self.utility, model, self.system)
@@ -103,9 +103,7 @@ class Bench:
         self.say(self.untested[-1])
         return {}
 
-    def _attacked(
-        self, attack: Chosen, run: api.Run | None, fixed: Mapping[str, Tries], stop: Stop | None = None
-    ) -> Attacked:  # fmt: skip
+    def _attacked(self, attack: Chosen, run: api.Run | None, fixed: Mapping[str, Tries]) -> Attacked:
         label, family, held_out = attack.label, attack.families[0], attack.held_out
         if run is None:
             return Attacked(label, family, held_out, fixed, {})
