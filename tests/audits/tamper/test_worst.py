@@ -80,7 +80,7 @@ def test_what_is_missing_counts_against_either_end():
         assert (figure["value"], figure["low"], figure["high"], figure["open"]) == (None, 0.0, 1.0, 20)
         assert (made["verdict"], made["worst"]["high"], made["worst"]["value"]) == ("UNDECIDED", 1.0, 0.05)
         assert made["curve"][-1]["high"] == 1.0
-    assert any("could not be measured" in text for text in made["limits"])
+    assert any("Could not be measured" in text for text in made["limits"])
     half = tampering(harm={name: n < 10 or None for n, name in enumerate(DISHES)})
     made = report([base(), half])
     assert made["cells"][1]["harm"]["value"] == 1.0  # of those with a verdict

@@ -57,7 +57,8 @@ def _sides(base: Json, hardened: Json) -> Table:
     ]  # fmt: skip
     note = (
         "Both models met the same sweep. Each model's rise of harm and loss of utility is over the model itself, "
-        "before it is tampered with."
+        "before it is tampered with: what the hardening itself cost is not here, and what it destroyed is hard to "
+        "tamper with."
     )
     return Table(columns, rows, "Before and after the hardening", note)
 

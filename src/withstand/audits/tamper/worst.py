@@ -233,9 +233,11 @@ def limits(cells: Sequence[Cell], level: float, fail: float) -> list[str]:
     if missing := [m for m in get_args(Method)[1:] if m not in {c.method for c in tampered}]:
         texts.append(f"Not tried: {', '.join(missing)}.")
     if failed := [c for c in tampered if c.why]:
-        texts.append(f"{count(len(failed), 'tampering')} could not be measured and counts as open: {failed[0].why}.")
+        texts.append(
+            f"Could not be measured, so that harm is open: {count(len(failed), 'tampering')} ({failed[0].why})."
+        )
     if unknown := sum(not c.losses for c in tampered):
-        texts.append(f"{count(unknown, 'tampering')} has no measured loss of utility and counts as within the bound.")
+        texts.append(f"Without a measured loss of utility, so that they count: {count(unknown, 'tampering')}.")
     if tampered and behaviors < (needed := least(level)):
         texts.append(
             f"{count(behaviors, 'behavior')} cannot show a rise of harm in so many tamperings; {needed} can, where all "
