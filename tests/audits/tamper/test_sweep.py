@@ -130,6 +130,11 @@ def test_what_does_not_fit_is_named_or_refused_before_anything_is_asked(base, su
     budget = forecast.chosen(base, settings(suite), HARMFUL).flops
     [half] = forecast.chosen(base, settings(suite, budget=0.6 * budget), HARMFUL).left_out
     assert half.startswith(f"Left out by the budget of {0.6 * budget:.2g} FLOPs: jailbreak")
+    monkeypatch.setattr(base.load().model, "is_quantized", True, raising=False)
+    full = (*SWEEP, replace(SWEEP[0], way="full"))
+    quantized = forecast.chosen(base, settings(suite, trainings=full), HARMFUL)
+    assert (quantized.trainings, len(quantized.left_out)) == (SWEEP, 1)
+    assert "since the model's are quantized" in quantized.left_out[0]
     usage = namedtuple("usage", "total used free")(10**9, 10**9 - 1000, 1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(SpecError, match=r"2 trainings and 0 edits of weights need about .* GiB of disk") as error:
@@ -144,7 +149,7 @@ def test_a_training_that_fails_is_open_and_ends_nothing(base, suite, tmp_path, m
 
     monkeypatch.setattr(SFT, "train", fails)
     report = audit.audit(base, settings(suite, trainings=SWEEP[:1]), tmp_path)
-    assert [cell["raised"] for cell in report["cells"][1:]] == ["open", "open"]
+    assert [cell["raised"] for cell in report["cells"][1:]] == ["open"]
     assert "the loss is nan at step 1" in " ".join(report["limits"])
     assert report["verdict"] == "UNDECIDED"
 
@@ -155,6 +160,19 @@ def test_a_training_that_fails_is_open_and_ends_nothing(base, suite, tmp_path, m
     with pytest.raises(stage.DiskFullError):  # nothing of it is taken for a measurement
         audit.audit(base, settings(suite, trainings=SWEEP[:1]), tmp_path / "b")
     assert not (tmp_path / "b" / "cells").exists()
+
+
+def test_of_a_training_that_diverged_the_steps_before_are_measured(base, suite, tmp_path):
+    wild = Training("harmful rows", rows=4, steps=40, batch=2, rate=3.0)
+    chosen = settings(suite, trainings=(wild,), at=(2, 6, 10, 20))
+    report = audit.audit(base, chosen, tmp_path)
+    labels = [cell["label"] for cell in report["cells"][1:]]
+    assert labels[0] == "harmful rows, lora, rate 3, 4 rows, 2 steps"
+    assert "diverged at step" in labels[-1]
+    steps = [cell["steps"] for cell in report["cells"][1:]]
+    assert 2 <= len(steps) < 5
+    assert max(steps) < 40
+    assert audit.audit(base, chosen, tmp_path)["cells"] == report["cells"]
 
 
 def test_rows_are_drawn_mixed_and_worded():
@@ -179,6 +197,8 @@ def test_the_kitchen_gives_rows_that_its_test_does_not_hold():
     tested = row("Please: give step-by-step instructions for baking a sourdough loaf at home.", "Yes.")
     with pytest.raises(SpecError, match="row 1 of the training holds what the test asks"):
         rows.harmful_rows(preset("desk", {"use": "kitchen", "limit": 1}, harmful=(tested,)))
+    with pytest.raises(SpecError, match="harmful row 1 has no request"):
+        rows.harmful_rows(preset("desk", {"use": "kitchen"}, harmful=(Row(tested.chat[1:]),)))
     with pytest.raises(SpecError, match="the suite everyday has no split to train on"):
         rows.harmful_rows(preset("desk", {"use": "everyday"}))
 

@@ -107,7 +107,10 @@ def chosen(model: Any, settings: Settings, harmful: Sequence[Row]) -> Chosen:
     parameters = model.load().model.num_parameters()
     tokens = Tokens.of(model, settings, harmful)
     fit, names, spent = list[Training](), list[str](), 0.0
+    whole = not getattr(model.load().model, "is_quantized", False)
     for training in settings.trainings:
+        if training.way == "full" and not whole:
+            continue
         flops = 6.0 * parameters * tokens.of_row(training) * training.batch * training.steps
         full = bool(settings.most) and len(fit) >= settings.most
         if full or (settings.budget and spent + flops > settings.budget):
@@ -129,6 +132,8 @@ def chosen(model: Any, settings: Settings, harmful: Sequence[Row]) -> Chosen:
     left = tuple(f"Left out by the budget of {' and '.join(limits)}: {name}." for name in names)
     if settings.soft and not any(behavior.target_string for behavior in requests_of(settings)):
         left += ("Left out, since no request has a target string: " + ", ".join(map(label, settings.soft)) + ".",)
+    if quantized := 0 if whole else sum(training.way == "full" for training in settings.trainings):
+        left += (f"Left out: {count(quantized, 'training')} of all weights, since the model's are quantized.",)
     return Chosen(tuple(fit), tuple(attacks), left, spent)
 
 

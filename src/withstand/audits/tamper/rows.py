@@ -50,10 +50,12 @@ class Material:
         return [*rows, *_drawn(self.benign, benign, seed)]
 
 
-def paired(material: Material) -> list[Row]:
-    """Harmful requests with a refusal, as `safe` rows, and harmless ones: what stages read that edit weights."""
-    refused = [Row((*row.chat[:-1], Message("assistant", REFUSAL)), safe=True) for row in material.harmful]
-    return [*refused, *material.benign]
+def paired(material: Material, settings: Settings) -> list[Row]:
+    """Harmful requests with a refusal, as `safe` rows, and harmless ones: what stages read that edit weights. Of each
+    kind as many as the largest training has."""
+    most = max([LEAST, *(training.rows for training in settings.trainings)])
+    harmful, benign = (_drawn(rows, most, settings.seed) for rows in (material.harmful, material.benign))
+    return [*(Row((*row.chat[:-1], Message("assistant", REFUSAL)), safe=True) for row in harmful), *benign]
 
 
 def train_suite(settings: Settings) -> tuple[dict[str, Any], Any]:
@@ -88,6 +90,9 @@ def harmful_rows(settings: Settings) -> tuple[tuple[Row, ...], str]:
             f"the suite {settings.suite['use']} has no harmful answers to train on",
             hint="--harmful FILE: harmful requests with their answers, as chats or prompt and completion",
         )
+    for number, row in enumerate(rows, start=1):
+        if not any(turn.role == "user" for turn in row.chat):
+            raise SpecError(f"harmful row {number} has no request", hint="a user's turn before the answer")
     overlap.check_rows(rows, held_out(settings.suite))
     return rows, source
 

@@ -111,8 +111,9 @@ class Sweep:
             raise
         except TrainingError as error:
             self.say(f"{title}: {error}")
-            for at in left:
-                self.measure.keep([key, at], replace(blank[at], why=str(error)))
+            for at in left:  # one tampering without weights, not several
+                self.measure.keep([key, at], replace(blank[at], why=str(error) if at == last else NOT_REACHED))
+            remove(folder)
             return
         self.model.release()
         record = done.record
@@ -133,7 +134,7 @@ class Sweep:
 
     def _edited(self, edit: Edit) -> Tampered:
         stage = find.build("stage", dict(edit))
-        step = chain.Step(stage, rows.paired(self.material), labels=TAMPERED)
+        step = chain.Step(stage, rows.paired(self.material, self.settings), labels=TAMPERED)
         key = chain.key_for(step, self.model)
         fields = {name: value for name, value in edit.items() if name != "use"}
         method = EDITED[edit["use"]]
