@@ -181,7 +181,7 @@ def saved_often(stage: Any) -> Any:
 
 def unattacked(model: Any) -> dict[str, Any]:
     """The run of plain requests, harmful and harmless ones."""
-    benign = {"use": "kitchen-benign", "split": "test", "limit": DISHES}
+    benign = {"use": "kitchen-benign", "split": "test"}  # all 60: a bound of 10 points needs 58 at least
     return {**attacked(model, "direct"), "until_success": False, "benign": benign}
 
 
@@ -309,7 +309,7 @@ def refused(row: dict[str, Any]) -> str:
 
 def loss(row: dict[str, Any], bare: dict[str, Any]) -> str:
     """Nats a token of the base's harmless answers, and how many more than the base's own."""
-    if not row:
+    if not row or not bare:
         return ""
     own, base = (sum(n for n, _ in texts) / sum(k for _, k in texts) for texts in (row["nats"], bare["nats"]))
     return f"{own:.2f}" if row is bare else f"{own:.2f} ({own - base:+.2f})"
