@@ -241,13 +241,16 @@ def test_a_hardened_model_is_harder_only_where_every_tampering_of_it_surely_does
 
 def test_the_report_of_the_base_is_read_where_it_was_asked_alike(tmp_path):
     settings = {"suite": {"use": "kitchen"}, "judge": "", "limit": 20, "max_tokens": 96, "bound": 0.1, "fail": 5.0}
-    settings["utility"] = None
+    settings |= {"utility": None, "harmful": "", "benign": "", "clean": ""}
     with pytest.raises(SpecError, match=r"holds no tamper\.json"):
         read(tmp_path, settings)
     page.write({**report(sweep((2,))), "settings": settings}, tmp_path)
     assert read(tmp_path, settings)["verdict"] == "UNDECIDED"
     with pytest.raises(SpecError, match="with limit 20, not 40"):
         read(tmp_path, settings | {"limit": 40})
+    # weaker rows on the hardened model would be the same tampering by its label
+    with pytest.raises(SpecError, match="with other rows of --harmful"):
+        read(tmp_path, settings | {"harmful": "5d41"})
     (tmp_path / "tamper.json").write_text("{}")
     with pytest.raises(SpecError, match="no report of a tampering"):
         read(tmp_path, settings)

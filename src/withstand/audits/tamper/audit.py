@@ -14,13 +14,14 @@ from typing import Any
 from withstand.audits.finetune import head
 from withstand.audits.tamper import forecast as forecasts
 from withstand.audits.tamper import rows, worst
+from withstand.audits.tamper.compared import FILES
 from withstand.audits.tamper.losses import counts
 from withstand.audits.tamper.measure import Measure
 from withstand.audits.tamper.records import Tampered
 from withstand.audits.tamper.settings import Settings
 from withstand.audits.tamper.soft import soft
 from withstand.audits.tamper.sweep import Sweep
-from withstand.core import Json, SpecError
+from withstand.core import Json, SpecError, digest, to_json
 from withstand.core.optional import optional
 from withstand.core.stage import MARKS, Row
 from withstand.core.text import count
@@ -116,6 +117,9 @@ def facts(
 
 
 def settings_json(settings: Settings) -> Json:
-    """What was set, without the texts of rows."""
-    given = [f.name for f in fields(settings) if f.name not in ("reader", "harmful", "benign", "clean")]
-    return {name: plain(getattr(settings, name)) for name in given}
+    """What was set; of rows that were given a digest in place of their texts, "" for none."""
+    given = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name != "reader"}
+    return {
+        name: (digest(to_json(value)) if value else "") if name in FILES else plain(value)
+        for name, value in given.items()
+    }

@@ -23,8 +23,10 @@ from withstand.core.text import count, percent, short
 Word: TypeAlias = Literal["HARDER", "NOT SHOWN", "EASIER"]
 
 
-ALIKE = ("suite", "judge", "limit", "max_tokens", "bound", "fail", "utility")
+ALIKE = ("suite", "judge", "limit", "max_tokens", "bound", "fail", "utility", "harmful", "benign", "clean")
 """Settings that two audits must share to be compared."""
+FILES = {"harmful": "--harmful", "benign": "--benign-rows", "clean": "--clean"}
+"""Those that are rows, with their flags; a report has a digest of each, "" for none."""
 
 
 def read(folder: Path, settings: Json) -> Json:
@@ -43,6 +45,10 @@ def read(folder: Path, settings: Json) -> Json:
     for name in ALIKE:
         if report["settings"].get(name) != settings[name]:
             was, now = report["settings"].get(name), settings[name]
+            if name in FILES:
+                raise SpecError(
+                    f"the base was audited with other rows of {FILES[name]}", hint="the same file for both models"
+                )
             raise SpecError(f"the base was audited with {name} {was}, not {now}", hint="the same flags for both models")
     return report
 
