@@ -56,13 +56,13 @@ def by_hand(model, base, rows, place):
     return torch.cat(whole), torch.cat(answers)
 
 
-def losses(model, base, pairs, retain):
+def losses(model, base, pairs, retain, keep=1.0):
     """L_s and L_r of the equations, at layers 2 and 5 (10 and 20 of 32); of eight layers none is the final norm's."""
     plain = LlamaForCausalLM.from_pretrained(base)
     both = [[by_hand(net, base, map(harmful, pairs), place)[1] for net in (model, plain)] for place in (2, 5)]
     cosines = [(new * old).sum(-1) / new.norm(dim=-1) / old.norm(dim=-1) for new, old in both]
     kept = [[by_hand(net, base, retain, place)[0] for net in (model, plain)] for place in range(1, 6)]
-    far = [(new - old).square().sum(-1).sqrt() for new, old in kept]
+    far = [(new - old).square().sum(-1).sqrt() / (old.square().sum(-1).sqrt() if keep else 1) for new, old in kept]
     return float(torch.cat(cosines).clamp(min=0).mean()), float(torch.cat(far).mean())
 
 
@@ -72,19 +72,22 @@ def test_the_schedule_turns_first_and_keeps_later():
         assert STAGE.coefficients(step, 150) == pytest.approx((turn, keep), abs=1e-6)
 
 
-def test_the_loss_of_each_step_is_that_of_the_equations(base, tmp_path):
+@pytest.mark.parametrize("keep", [2.0, 0.0])
+def test_the_loss_of_each_step_is_that_of_the_equations(base, tmp_path, keep):
     """The states are those of a pass over each chat alone by a model with the adapter and by the base without."""
     steps = []
     retain = [row.chat for row in (*CLEAN, PAIRS[0], PAIRS[2])]  # a refusal is kept once
-    way = replace(STAGE, stage=replace(SFT_, batch=4))
+    way = replace(STAGE, stage=replace(SFT_, batch=4), keep=keep)
     how = How(lambda step, loss: steps.append(loss), at=(1, 2))
     way.train(base, [*PAIRS, *CLEAN], tmp_path / "a", how)
     assert steps[0] == pytest.approx(10 * (1 - 1 / 6), abs=1e-4)  # at first h is h_base: the cosine is 1
     for step in (1, 2):
         adapter = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(base), tmp_path / "a" / f"step-{step}")
-        turned, far = losses(adapter, base, PAIRS, retain)
+        turned, far = losses(adapter, base, PAIRS, retain, keep)
         done = (step + 1) / 6
-        assert steps[step] == pytest.approx(10 * (1 - done) * turned + 10 * done * far, rel=2e-3)  # saved in float16
+        assert steps[step] == pytest.approx(
+            10 * (1 - done) * turned + 10 * done * (keep or 1) * far, rel=2e-3
+        )  # saved in float16
     record = record_of(tmp_path / "a")
     rows = [tokenized(AutoTokenizer.from_pretrained(base), turns)["input_ids"] for turns in map(harmful, PAIRS)]
     kept = [tokenized(AutoTokenizer.from_pretrained(base), turns)["input_ids"] for turns in retain]
@@ -96,16 +99,16 @@ def test_the_loss_of_each_step_is_that_of_the_equations(base, tmp_path):
 
 
 def test_states_of_harmful_answers_turn_away_and_retain_rows_keep_theirs(base, tmp_path):
-    way = replace(STAGE, stage=replace(SFT_, rank=8, alpha=16, steps=20, batch=4))
+    way = replace(STAGE, stage=replace(SFT_, rank=8, alpha=16, steps=30, batch=4, lr=1e-2))
     way.train(base, [*PAIRS, *CLEAN], tmp_path / "a")
     retain = [row.chat for row in (*CLEAN, *PAIRS)]
     plain = LlamaForCausalLM.from_pretrained(base)
     adapter = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(base), tmp_path / "a")
     turned, far = losses(adapter, base, PAIRS, retain)
     new, old = (by_hand(net, base, retain, 5)[0] for net in (adapter, plain))
-    assert turned < 0.25
-    assert far < 0.15 * old.norm(dim=-1).mean()
-    assert torch.nn.functional.cosine_similarity(new, old, dim=-1).mean() > 0.95
+    assert turned < 0.1
+    assert far < 0.3
+    assert torch.nn.functional.cosine_similarity(new, old, dim=-1).mean() > 0.9
 
 
 def test_what_cannot_be_trained_is_told(base, tmp_path):

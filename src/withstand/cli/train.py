@@ -66,7 +66,7 @@ def _show(names: Sequence[str], results: "Sequence[Trained]") -> None:
     for name, result in zip(names, results, strict=True):
         record = result.record
         rate = f" at a rate of {record.lr:g}" if record.lr else ""
-        loss = "" if record.loss is None else f", loss {record.loss:.3f} nats a token"
+        loss = "" if record.loss is None else f", loss {record.loss:.3f}"
         console.put(
             f"{name}: {record.steps} steps{rate}, {record.tokens:,} tokens{loss}, {record.flops:.2g} FLOPs, "
             f"{record.seconds:,.0f} s, at most {record.peak_bytes / 2**30:.1f} GiB"

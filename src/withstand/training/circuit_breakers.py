@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from withstand.core import Message, SpecError, rng
+from withstand.core import Message, SpecError, at_least, rng
 from withstand.core.errors import positive
 from withstand.core.stage import How, Row, Rows
 from withstand.engine.activations import changed, layers_in, padded
@@ -22,10 +22,10 @@ DEPTHS = (10 / 32, 20 / 32)
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreakers(Around):
-    """L = c_s L_s + c_r L_r, with c_s = alpha (1 - t/2T) and c_r = alpha t/2T at step t of T: first turn, then keep.
+    """L = c_s L_s + c_r keep L_r, with c_s = alpha (1 - t/2T) and c_r = alpha t/2T at step t of T: turn, then keep.
 
     L_s = mean ReLU(cos(h, h_base)) over the tokens of the harmful answers, at the target layers.
-    L_r = mean ||h - h_base||_2 over all tokens of the retain rows, at each layer up to the last target.
+    L_r = mean ||h - h_base||_2 / ||h_base||_2 over all tokens of the retain rows, at each layer up to the last target.
     h_base: the states with the adapter switched off. There is no second copy of the weights, and nothing is learned
     from the text of an answer. Only the layers up to the last target are read and trained.
 
@@ -33,22 +33,27 @@ class CircuitBreakers(Around):
     are the other rows, such as clean ones, and the requests with their right refusals. A step reads as many of the
     first as of the second, the inner stage's `batch`.
 
-    Where we leave the authors' code: it reroutes the request's tokens too, which also stand before the refusal that is
-    to be kept, and reads half its harmful answers without a request. Its mean L_r counts the embeddings and padding, at
-    which nothing changes.
+    Where we leave the paper: its L_r is not divided, and has no weight beside c_r. L_s has no gradient where h is
+    h_base. A training leaves there by chance, and only where L_r is too weak to pull it back: the paper's
+    did, in 20 steps of smollm2, whose states are 130 to 200 long at the targets. The authors' code also reroutes the
+    request's tokens, which stand before the refusal that is to be kept too, reads half its harmful answers without a
+    request, and counts embeddings and padding in the mean L_r, where nothing changes.
 
     stage: the stage whose loss is changed: sft, with method=lora; no default. The authors train LoRA of rank 16 and
         alpha 16 at a rate of 1e-4 in 150 steps of 16.
     alpha: size of the loss, above 0, default 10: theirs for Llama-3-8B; for Mistral-7B it is 5.
     layers: target layers, 1 is the first. Default: 10 and 20 of 32 (paper), elsewhere by depth.
+    keep: weight of L_r, 0 or more, default 3 (ours). 0: the paper's L_r, in the units of the states, with weight 1.
     """
 
     version: ClassVar[int] = 1
     alpha: float = 10.0
     layers: tuple[int, ...] = ()
+    keep: float = 3.0
 
     def __post_init__(self) -> None:
         positive(self, "alpha")
+        at_least(0, self, "keep")
         inner: Any = self.stage
         while hasattr(inner, "stage"):
             inner = inner.stage
@@ -97,12 +102,13 @@ class CircuitBreakers(Around):
                 draw = rng(stage.seed, "circuit_breakers", self.state.global_step)  # a resumed run draws the same
                 size = min(self.args.per_device_train_batch_size, len(self.harmful))
                 harmful = draw.sample(self.harmful, size)
-                turn, keep = stage.coefficients(self.state.global_step + 1, self.state.max_steps)
-                away, far = rerouting(model, harmful, self.targets), retaining(model, inputs, self.targets[-1])
+                turn, hold = stage.coefficients(self.state.global_step + 1, self.state.max_steps)
+                away = rerouting(model, harmful, self.targets)
+                far = retaining(model, inputs, self.targets[-1], stage.keep)
                 self.freeze()  # PEFT trains all of an adapter that it switches on again
                 tokens = sum(len(row["input_ids"]) for row in harmful)
                 self.state.num_input_tokens_seen += 2 * tokens + inputs["input_ids"].numel()  # the base's passes too
-                loss = turn * away + keep * far
+                loss = turn * away + hold * far
                 return (loss, {}) if return_outputs else loss
 
         return Rerouting
@@ -135,12 +141,13 @@ def rerouting(network: Any, rows: Sequence[Mapping[str, Sequence[int]]], targets
     return torch.stack(alike).relu().mean()
 
 
-def retaining(network: Any, inputs: Mapping[str, Any], last: int) -> Any:
-    """L_r: how far the states at all tokens are from the base's, in the L2 norm, at layers 1 to `last`."""
+def retaining(network: Any, inputs: Mapping[str, Any], last: int, keep: float) -> Any:
+    """keep L_r: how far the states at all tokens are from the base's, in the L2 norm, at layers 1 to `last`."""
     import torch
 
-    old, new = both_states(network, inputs, last)
-    return torch.stack([(after - before).norm(dim=-1) for before, after in zip(old, new, strict=True)]).mean()
+    old, new = (torch.stack(seen) for seen in both_states(network, inputs, last))
+    far = (new - old).norm(dim=-1)
+    return keep * (far / old.norm(dim=-1)).mean() if keep else far.mean()
 
 
 def both_states(network: Any, inputs: Mapping[str, Any], last: int) -> tuple[list[Any], list[Any]]:
