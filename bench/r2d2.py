@@ -73,10 +73,10 @@ def compared(peer: dict[str, Any], rounds: list[dict[str, Any]], steps: int) -> 
     result: dict[str, Any] = {"losses": [[round(loss, 3) for loss in side["losses"][steps - 1]] for side in rounds]}
     result["steps_to_equal_loss"] = equal
     for clock, unit in (("cpu", "cpu_s"), ("wall", "s")):
-        after = median([side[clock][steps - 1] for side in rounds])
+        after = median([side[clock][steps - 1] + side["read"][clock] for side in rounds])
         result[f"{unit}_at_equal_steps"], result[f"ratio_{clock}_at_equal_steps"] = after, peer[unit] / after
         if None not in equal:
-            until = median([side[clock][count - 1] for side, count in zip(rounds, equal, strict=True)])
+            until = median([s[clock][n - 1] + s["read"][clock] for s, n in zip(rounds, equal, strict=True)])
             result[f"{unit}_at_equal_loss"], result[f"ratio_{clock}_at_equal_loss"] = until, peer[unit] / until
     return {name: round(value, 2) if isinstance(value, float) else value for name, value in result.items()}
 
@@ -89,7 +89,8 @@ def searched(job: dict[str, Any]) -> dict[str, Any]:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from withstand.core import Behavior
+    from withstand.attacks.gradient._search import Search
+    from withstand.core import Behavior, to_json
     from withstand.engine.text import make_prompt
     from withstand.models._fetch import smollm2
     from withstand.registry import find
@@ -97,31 +98,31 @@ def searched(job: dict[str, Any]) -> dict[str, Any]:
 
     desk = find.build("stage", "r2d2-desk").attack
     most = MOST * desk.steps
-    attack = replace(desk, **job["fields"], steps=most, every=1, seed=job["seed"])
+    attack = replace(desk, **job["fields"], steps=most, seed=job["seed"])
     network = get_peft_model(AutoModelForCausalLM.from_pretrained(smollm2()), LoraConfig(target_modules="all-linear"))
     view = View(network, AutoTokenizer.from_pretrained(smollm2()))
     behaviors = [Behavior(f"b{i}", text, target_string=target) for i, (text, target) in enumerate(job["work"])]
-    states = [attack.begun_at(make_prompt(view, behavior, attack.init)[1]) for behavior in behaviors]
+    starts = [attack.begun_at(make_prompt(view, behavior, attack.init)[1]) for behavior in behaviors]
+    parts = [{"behavior": to_json(b), "state": state} for b, state in zip(behaviors, starts, strict=True)]
     with view.searching():
-        replace(attack, steps=1, width=4).advance(view, parts(behaviors, states))  # copies and checks, once a training
+        replace(attack, steps=1, width=4).advance(view, parts)  # copies and checks, once a training
     result: dict[str, Any] = {"cpu": [], "wall": [], "losses": [], "equal": None}
     cpu, wall = time.process_time(), time.perf_counter()
     view.changed()
     with view.searching():
+        pack = [Search.start(attack, view, part) for part in parts]
         while len(result["losses"]) < most and (result["equal"] is None or len(result["losses"]) < desk.steps):
-            states = attack.advance(view, parts(behaviors, states))
+            attack.step(pack)
             result["cpu"].append(time.process_time() - cpu)
             result["wall"].append(time.perf_counter() - wall)
-            result["losses"].append([state["loss"] for state in states])
-            if result["equal"] is None and all(s["loss"] <= bar for s, bar in zip(states, job["bars"], strict=True)):
+            result["losses"].append([search.loss for search in pack])
+            if result["equal"] is None and all(s.loss <= bar for s, bar in zip(pack, job["bars"], strict=True)):
                 result["equal"] = len(result["losses"])
+        cpu, wall = time.process_time(), time.perf_counter()
+        for search in pack:  # once an update
+            search.json()
+    result["read"] = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
     return result
-
-
-def parts(behaviors: Any, states: Any) -> list[Any]:
-    from withstand.core import to_json
-
-    return [{"behavior": to_json(b), "state": state} for b, state in zip(behaviors, states, strict=True)]
 
 
 if __name__ == "__main__":
