@@ -1,7 +1,7 @@
 """The inner attack of one R2D2 update beside the same steps through nanogcg 0.3.0, one behavior after another.
 
 Ours is that of the preset `r2d2-desk`, on a model behind an adapter, in training: the behaviors of an update in one
-pack, screened, and exact beside. The renewal of the copy that screens counts, since each update needs it. Each job is a
+pack, on a copy in bfloat16, and exact beside. The renewal of the copy counts, since each update needs it. Each job is a
 process of its own. Called by bench.py; alone: `python bench/bench.py r2d2`.
 """
 
@@ -18,7 +18,7 @@ from gcg import HERE, median, peer_environment, peer_model, run
 SEEDS = (0, 1)
 MOST = 4
 """Of ours, times the steps of an update at most until its loss is as low as the peer's."""
-EXACT = {"screen": "none", "screen_tokens": 0}
+EXACT = {"dtype": ""}
 
 
 def bench(folder: Path) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def bench(folder: Path) -> dict[str, Any]:
         job = {"work": work, "seed": seed, "bars": bars}
         sides = {
             name: run([sys.executable, str(HERE / "r2d2.py")], {**job, "fields": fields})
-            for name, fields in (("screened", {}), ("exact", EXACT))
+            for name, fields in (("desk", {}), ("exact", EXACT))
         }
         rounds.append((theirs, sides))
     found: dict[str, Any] = {"behaviors": len(work), "steps": attack.steps, "width": attack.width}
@@ -61,9 +61,9 @@ def bench(folder: Path) -> dict[str, Any]:
         "s": median([sum(sum(peer["seconds_per_step"]) for peer in theirs) for theirs, _ in rounds]),
         "losses": [[round(peer["best_loss"], 3) for peer in theirs] for theirs, _ in rounds],
     }
-    for name in ("screened", "exact"):
+    for name in ("desk", "exact"):
         found[name] = compared(found["nanogcg"], [sides[name] for _, sides in rounds], attack.steps)
-    found["goal"] = "screened, at equal loss: ratio_cpu >= 3"
+    found["goal"] = "desk, at equal loss: ratio_cpu >= 3"
     return found
 
 
@@ -81,6 +81,23 @@ def compared(peer: dict[str, Any], rounds: list[dict[str, Any]], steps: int) -> 
     return {name: round(value, 2) if isinstance(value, float) else value for name, value in result.items()}
 
 
+class Clock:
+    """Cumulated processor time and seconds, written into a result at each `stop`."""
+
+    def __init__(self, result: dict[str, Any]) -> None:
+        self.result, self.cpu, self.wall = result, 0.0, 0.0
+        self.go_on()
+
+    def go_on(self) -> None:
+        self.start = (time.process_time(), time.perf_counter())
+
+    def stop(self) -> None:
+        self.cpu += time.process_time() - self.start[0]
+        self.wall += time.perf_counter() - self.start[1]
+        self.result["cpu"].append(self.cpu)
+        self.result["wall"].append(self.wall)
+
+
 # --- one update of ours, from stdin ------------------------------------------------------------------------------
 
 
@@ -91,6 +108,7 @@ def searched(job: dict[str, Any]) -> dict[str, Any]:
 
     from withstand.attacks.gradient._search import Search
     from withstand.core import Behavior, to_json
+    from withstand.engine.engine import engine_of
     from withstand.engine.text import make_prompt
     from withstand.models._fetch import smollm2
     from withstand.registry import find
@@ -107,21 +125,23 @@ def searched(job: dict[str, Any]) -> dict[str, Any]:
     with view.searching():
         replace(attack, steps=1, width=4).advance(view, parts)  # copies and checks, once a training
     result: dict[str, Any] = {"cpu": [], "wall": [], "losses": [], "equal": None}
-    cpu, wall = time.process_time(), time.perf_counter()
+    clock = Clock(result)
     view.changed()
     with view.searching():
         pack = [Search.start(attack, view, part) for part in parts]
         while len(result["losses"]) < most and (result["equal"] is None or len(result["losses"]) < desk.steps):
             attack.step(pack)
-            result["cpu"].append(time.process_time() - cpu)
-            result["wall"].append(time.perf_counter() - wall)
-            result["losses"].append([search.loss for search in pack])
-            if result["equal"] is None and all(s.loss <= bar for s, bar in zip(pack, job["bars"], strict=True)):
+            clock.stop()
+            best = [(search.prompt, search.best, [search.best]) for search in pack]
+            losses = [float(row) for row in engine_of(view).losses(best)]  # in the model's own precision
+            result["losses"].append(losses)
+            if result["equal"] is None and all(loss <= bar for loss, bar in zip(losses, job["bars"], strict=True)):
                 result["equal"] = len(result["losses"])
-        cpu, wall = time.process_time(), time.perf_counter()
+            clock.go_on()
         for search in pack:  # once an update
             search.json()
-    result["read"] = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+        clock.stop()
+    result["read"] = {name: result[name].pop() - result[name][-1] for name in ("cpu", "wall")}
     return result
 
 

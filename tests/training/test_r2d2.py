@@ -308,4 +308,4 @@ def test_the_presets_hold_what_they_say():
     assert (harmbench.attack.buffer, harmbench.attack.together) == (0, 8)
     assert (harmbench.stage.lr, harmbench.stage.batch, harmbench.stage.method) == (2e-5, 256, "full")
     desk = find.build("stage", "r2d2-desk")
-    assert (desk.pool, desk.updated, desk.replaced, desk.stage.steps, desk.attack.screen) == (4, 2, 1, 60, "bfloat16")
+    assert (desk.pool, desk.updated, desk.replaced, desk.stage.steps, desk.attack.dtype) == (4, 2, 1, 60, "bfloat16")
