@@ -171,7 +171,7 @@ EARLIER: tuple[Vectors, ...] = (
 """Answers from nearer to where a search begins: at the lowest loss a model may repeat its target string, and make no
 sense after it (Schwinn and Geisler 2024, arXiv:2407.15902, judge several answers of a search)."""
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "smoke": {"limit": 2, "max_tokens": 12, "at": (1,), "edits": (EDITS[0], EDITS[1], EDITS[4]),
+    "smoke": {"limit": 2, "max_tokens": 12, "at": (1,), "edits": ({**EDITS[0], "positions": 1}, EDITS[1], EDITS[4]),
               "soft": tuple(vectors(2, 2)),
               "trainings": tuple(replace(kind, rows=4, steps=2, batch=2) for kind in KINDS[:3])},
     "desk": {"limit": 20, "max_tokens": 96, "at": (5, 10), "edits": EDITS, "trainings": DESK,
