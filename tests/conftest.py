@@ -89,8 +89,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.loadscopereorder = False  # otherwise pytest-xdist starts the file with the most tests first
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest tests first."""
+    """Put the longest tests first; before hypothesis reads the package."""
+    read_share()
 
     def place(item: pytest.Item) -> int:
         return next((i for i, prefix in enumerate(LONGEST_FIRST) if item.nodeid.startswith(prefix)), len(LONGEST_FIRST))
@@ -106,17 +108,21 @@ def pytest_collection(session: pytest.Session) -> None:
         rewrite_share(session.config)
 
 
+def share() -> slice:
+    """Which part of what all workers need this one makes: on a new clone, each would else make everything."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return slice(worker, None, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
 def rewrite_share(config: pytest.Config) -> None:
-    """Keep a share of the tests as pytest runs them: on a new clone, each worker would else rewrite all files.
+    """Keep a share of the tests as pytest runs them.
 
     These functions are not public: where a pytest has no such ones, all that is lost is time.
     """
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    if workers == 1 or sys.dont_write_bytecode:
+    if share().step == 1 or sys.dont_write_bytecode:
         return
     with suppress(AttributeError, TypeError):
-        for path in sorted(Path(__file__).parent.rglob("test_*.py"))[worker::workers]:
+        for path in sorted(Path(__file__).parent.rglob("test_*.py"))[share()]:
             kept = rewrite.get_cache_dir(path) / f"{path.stem}{rewrite.PYC_TAIL}"
             if not kept.exists():
                 kept.parent.mkdir(exist_ok=True)
@@ -124,8 +130,21 @@ def rewrite_share(config: pytest.Config) -> None:
                 rewrite._write_pyc(config.stash[rewrite.assertstate_key], code, source, kept)
 
 
+def read_share() -> None:
+    """Keep what hypothesis reads of a share of the package, and its list of all characters of UTF-8; not public."""
+    if share().step == 1:
+        return
+    with suppress(ImportError, AttributeError, TypeError):
+        from hypothesis.internal import charmap, constants_ast
+
+        for name in sorted(name for name in sys.modules if name.startswith("withstand."))[share()]:
+            constants_ast.constants_from_module(sys.modules[name])
+        if share().start == 0:
+            charmap.intervals_from_codec("utf-8")
+
+
 def pytest_collection_finish() -> None:
-    keep_modules()
+    keep_modules(look=False)  # a look takes a second, and finds a few megabytes
     gc.enable()
 
 
@@ -137,10 +156,14 @@ def pytest_runtest_teardown() -> None:
 kept_modules = 0
 
 
-def keep_modules() -> None:
-    """Exempt what was imported from garbage collection: after each unloading of a model it would be looked through."""
+def keep_modules(look: bool = True) -> None:
+    """Exempt what was imported from garbage collection: after each unloading of a model it would be looked through.
+
+    `look`: what is garbage by now is collected first.
+    """
     global kept_modules
-    gc.collect()
+    if look:
+        gc.collect()
     gc.freeze()
     kept_modules = len(sys.modules)
 

@@ -57,6 +57,7 @@ def train(
 
         trainer = make(part / "saved")
         trainer.remove_callback(PrinterCallback)
+        trainer.create_model_card = trainer.model.create_or_update_model_card = _no_card
         start, before = _begun(part, key)
         steps_kept.extend(before["kept"])
         course = Course(part, into, **before.get("course", {}))
@@ -73,6 +74,10 @@ def train(
     )
     shutil.rmtree(part, ignore_errors=True)
     return folder
+
+
+def _no_card(*_given: Any, **_named: Any) -> None:
+    """Instead of the model card that TRL and PEFT write at each save: none is kept, and each compiles a template."""
 
 
 @contextlib.contextmanager
