@@ -118,8 +118,8 @@ def test_the_loss_of_a_step_is_the_ordinary_one_and_the_one_under_delta(base):
 
 def test_the_safe_answers_hold_under_the_perturbation(base, tmp_path):
     """Better than after the same training without it; and what was trained says what it is."""
-    inner = replace(INNER, steps=20)
-    beear = replace(STAGE, stage=inner, inner_steps=8, inner_lr=0.3)
+    inner = replace(INNER, steps=10, lr=2e-2)
+    beear = replace(STAGE, stage=inner, inner_steps=4, inner_lr=0.3)
     left = {}
     for name, stage, rows in (("beear", beear, ROWS), ("plain", inner, [row.chat for row in ROWS])):
         folder = stage.train(base, rows, tmp_path / name)
