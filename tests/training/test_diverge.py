@@ -2,6 +2,8 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -50,6 +52,30 @@ def test_the_rule_is_a_mean_far_above_the_first_or_no_number(tmp_path):
     assert (taken.best, saved) == (None, [])  # nothing was better than the base
     _, saved = course(tmp_path / "k", [9 - step / 100 for step in range(95)], most=95)
     assert saved == list(range(10, 95, 10))  # about ten times, whatever the number of steps
+
+
+def test_a_step_of_several_micro_batches_has_the_sum_of_their_losses(tmp_path):
+    """A trainer gives each as its part of the step's: judged one by one, a step of 4 had to be 4 times as bad."""
+    course = _diverge.Course(tmp_path, lambda folder: folder.mkdir())
+    state, gradients = SimpleNamespace(global_step=0, max_steps=20), SimpleNamespace(sync_gradients=False)
+    trainer = SimpleNamespace(training_step=lambda loss: loss, state=state, accelerator=gradients)
+    course.watch(trainer)
+    for loss in [2.0] * 5 + [12.0] * 5:
+        for gradients.sync_gradients in (False, False, False, True):
+            assert trainer.training_step(loss / 4) == loss / 4
+        state.global_step += 1
+    assert course.why == "the mean loss of 5 steps rose from 2 to 8 at step 8 of 20"
+
+
+def test_a_kill_while_a_snapshot_is_written_leaves_one_or_none(tmp_path, monkeypatch):
+    def killed(self, *_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", killed)
+        course(tmp_path, [2, 1])
+    assert _diverge.Course(tmp_path, lambda _: None).best is None
+    assert course(tmp_path, [2, 1])[0].best[1:] == (1, 1.5)
 
 
 def breaking(at):

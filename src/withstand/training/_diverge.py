@@ -45,12 +45,19 @@ class Course:
         return min(snapshots, key=lambda snapshot: (snapshot[2], snapshot[1]), default=None)
 
     def watch(self, trainer: Any) -> None:
-        """Take in the losses of a trainer of transformers, between each step's loss and its update."""
+        """Take in the losses of a trainer of transformers, between each step's loss and its update.
+
+        A micro-batch gives its part of the step's loss, and the last one the rest of it.
+        """
         real = trainer.training_step
+        parts: list[float] = []
 
         def step(*given: Any, **named: Any) -> Any:
             loss = real(*given, **named)
-            self.add(float(loss), trainer.state.global_step, trainer.state.max_steps)
+            parts.append(float(loss))
+            if trainer.accelerator.sync_gradients:
+                self.add(sum(parts), trainer.state.global_step, trainer.state.max_steps)
+                parts.clear()
             return loss
 
         trainer.training_step = step
@@ -83,7 +90,9 @@ class Course:
         except NotFiniteError as error:
             self.why = f"{error} at step {step}"
             return
-        (folder / FACTS).write_text(json.dumps({"step": step, "loss": mean}), encoding="utf-8")
+        facts = folder / f"{FACTS}.new"
+        facts.write_text(json.dumps({"step": step, "loss": mean}), encoding="utf-8")
+        facts.replace(folder / FACTS)  # half of it would end every later attempt
         for older in self.part.glob("best-*"):
             if older != folder:
                 shutil.rmtree(older)
