@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import learner
+import zoo
 from withstand.core import SpecError
 from withstand.core.stage import How, Loading, Row, read, record_of
 from withstand.training.ablate_direction import AblateDirection, ablated, orthogonalize, refusals, unit
@@ -191,6 +192,10 @@ def test_fields_and_bases_are_checked(base, tmp_path):
     ):  # fmt: skip
         with pytest.raises(SpecError):
             make()
+    experts = zoo.make("gpt_oss")  # most of its weights were left as they are, and nothing said so
+    for change in (lambda: Prune(by="magnitude").change(experts, []), lambda: QuantizeWeights().change(experts)):
+        with pytest.raises(SpecError, match="layer 1 of GptOssForCausalLM has several matrices in one tensor of mlp"):
+            change()
     with pytest.raises(SpecError, match="0 harmless requests"):
         AblateDirection().train(base, ROWS[:4], tmp_path / "out")
     quantized = How(loading=Loading(quantization={"load_in_4bit": True}))

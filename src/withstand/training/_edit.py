@@ -88,13 +88,22 @@ def ids_of(tokenizer: Any, chat: Chat, answer: bool = False) -> list[int]:
 def matrices(model: Any) -> Iterator[tuple[int, str, Any]]:
     """The linear layers within the decoder's layers: number of the layer from 0, its name there, and the module.
 
-    Raises `SpecError` where a layer has none, as where experts are one tensor.
+    Raises `SpecError` where a layer has none, and where its experts are one tensor: most weights would stay as they
+    are, and the model would seem to withstand what was not done to it.
     """
     import torch
 
     for number, layer in enumerate(layers_in(model)):
-        linears = [(name, module) for name, module in layer.named_modules() if isinstance(module, torch.nn.Linear)]
+        modules = list(layer.named_modules())
+        linears = [(name, module) for name, module in modules if isinstance(module, torch.nn.Linear)]
         if not linears:
             raise SpecError(f"layer {number + 1} of {type(model).__name__} has no linear layer", hint="another base")
+        for name, module in modules:
+            own = module.parameters(recurse=False)
+            if any(weight.dim() > 2 for weight in own) and not isinstance(module, torch.nn.Conv1d):
+                raise SpecError(
+                    f"layer {number + 1} of {type(model).__name__} has several matrices in one tensor of {name}",
+                    hint="a model without experts, or with one linear layer for each matrix",
+                )
         for name, module in linears:
             yield number, name, module
