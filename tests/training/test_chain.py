@@ -337,6 +337,8 @@ def test_what_is_trained_on_a_marked_model_is_marked_and_its_runs_say_so(base, t
     assert marked.model.marks == mark
     later = chain.train(marked.model, [chain.Step(replace(short, method="full"), ROWS)], tmp_path / "later")[0]
     assert later.model.marks == later.labels == mark
+    denied = chain.inherited(chain.Step(short, ROWS, labels={"tampered": False, "arm": "y"}), marked.model)
+    assert denied.labels == {**mark, "arm": "y"}
     assert replace(start, id=chain.merged(marked.model, tmp_path / "merged")).marks == mark
     assert chain.train(start, [chain.Step(short, ROWS)], tmp_path / "plain")[0].model.marks == start.marks == {}
     spec = {"suite": {"use": "kitchen", "limit": 1}, "target": later.spec, "attack": "direct", "judge": "contains:x",

@@ -40,7 +40,7 @@ from withstand.core import (
 )
 from withstand.core.optional import optional
 from withstand.core.records import answers_of
-from withstand.core.stage import FILE, How, Record, Rows, Stage, TrainingError, as_rows, read, record_of, to_rows
+from withstand.core.stage import FILE, MARKS, How, Record, Rows, Stage, TrainingError, as_rows, read, record_of, to_rows
 from withstand.core.stage import Row as StageRow
 from withstand.registry import find
 from withstand.runner.drive import Job, drive
@@ -226,7 +226,9 @@ def key_of(step: Step, base: Json) -> str:
 
 def inherited(step: Step, model: Any) -> Step:
     """The step with the marks of what it is trained from."""
-    return replace(step, labels={**optional(model, "marks"), **step.labels})
+    marks = optional(model, "marks")
+    kept = {name: value for name, value in marks.items() if name in MARKS}  # no label of a step takes one away
+    return replace(step, labels={**marks, **step.labels, **kept})
 
 
 def key_for(step: Step, model: Any) -> str:
