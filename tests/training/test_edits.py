@@ -11,7 +11,7 @@ import learner
 import zoo
 from withstand.core import SpecError
 from withstand.core.stage import How, Loading, Row, read, record_of
-from withstand.training.ablate_direction import AblateDirection, ablated, orthogonalize, refusals, unit
+from withstand.training.ablate_direction import AblateDirection, ablated, check, orthogonalize, refusals, unit
 from withstand.training.prune import Prune
 from withstand.training.quantize_weights import QuantizeWeights
 from withstand.training.sft import SFT
@@ -75,6 +75,27 @@ def test_orthogonal_weights_are_ablation_at_every_write(base, tied):
             states = model(torch.tensor([IDS[0]]), output_hidden_states=True).hidden_states[:-1]
         for h in states:
             assert float((h[0].double() @ direction).abs().max()) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gemma3"])
+def test_a_norm_behind_attention_and_mlp_does_not_bring_the_direction_back(name):
+    """Gemma 2 and 3 could not be tampered with so: x loses g * r, so that g * x / |x| has nothing of r."""
+    direction = unit(torch.randn(32, dtype=torch.double, generator=torch.Generator().manual_seed(1)))
+
+    def along(model, ids=(5, 6, 7, 8)):
+        states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states[:-1]
+        return max(float((h[0].double() @ direction / h[0].norm(dim=-1)).abs().max()) for h in states)
+
+    model = zoo.make(name)
+    for layer in model.model.layers:
+        for norm in (layer.post_attention_layernorm, layer.post_feedforward_layernorm):
+            norm.weight.data = torch.rand(32, generator=torch.Generator().manual_seed(2)) * 3 - 0.5
+    assert along(model) > 0.1
+    with ablated(model, direction):
+        assert along(model) < 1e-5
+    orthogonalize(model, direction)
+    assert along(model) < 1e-5
+    check(model, direction, [5, 6, 7, 8])
 
 
 def test_the_direction_is_the_difference_of_means_that_refuses_least(tied, tmp_path):

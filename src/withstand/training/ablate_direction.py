@@ -31,6 +31,10 @@ SURELY = 0.05
 NOTHING_LEFT = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 4e-3}
 """Share of a state that may still point along the direction, by precision."""
 
+AFTER = (("post_attention_layernorm", "post_feedforward_layernorm"), ("post_self_attn_layernorm", "post_mlp_layernorm"))
+"""Names of the norms behind attention and MLP, in layers that have both: those of Gemma 2 and 3 and OLMo 2, and of
+GLM-4. In others the first name is that of the norm before the MLP."""
+
 Prompts = Sequence[Sequence[int]]
 """Token ids of prompts, each up to where the answer begins."""
 
@@ -38,7 +42,8 @@ Prompts = Sequence[Sequence[int]]
 @dataclass(frozen=True, slots=True)
 class AblateDirection:
     """Takes one direction r out of all that writes into the residual stream: W <- W - r r^T W, for the embedding and
-    the output of each attention and each MLP. An output layer that shares the embedding's weights gets its own.
+    the output of each attention and each MLP. An output layer that shares the embedding's weights gets its own. Where a
+    norm scales what is added by g, as in Gemma 2 and 3, r in W is the unit vector of g * r: ours.
 
     Candidates: r = mean state on harmful prompts - mean on harmless ones, before each layer of the first 80%, at each
     token of the template after the request. Chosen on prompts that made none: the least refusal of harmful prompts
@@ -196,18 +201,19 @@ def unit(vector: Any) -> Any:
     return vector / vector.norm().clamp(min=1e-12)
 
 
-def writers(model: Any) -> list[Any]:
+def writers(model: Any) -> list[tuple[Any, Any]]:
     """The modules whose outputs are added to the residual stream: the embedding, and in each layer the linear layers
-    that end attention and MLP. They are told by name; `check` then looks at what they write.
+    that end attention and MLP; each with the norm that its output passes before it is added, or None. They are told by
+    name; `check` then looks at what they write.
 
     Raises `SpecError` where a layer has none.
     """
     import torch
 
-    width, modules = model.get_input_embeddings().weight.shape[1], [model.get_input_embeddings()]
+    width, modules = model.get_input_embeddings().weight.shape[1], [(model.get_input_embeddings(), None)]
     for number, layer in enumerate(layers_in(model)):
         ends = [
-            module
+            (name, module)
             for name, module in layer.named_modules()
             if isinstance(module, torch.nn.Linear)
             and module.out_features == width
@@ -218,7 +224,8 @@ def writers(model: Any) -> list[Any]:
                 f"layer {number + 1} of {type(model).__name__} does not show what ends its attention and its MLP",
                 hint="a model whose layers end in o_proj and down_proj, as Llama's and Qwen's do",
             )
-        modules += ends
+        names = next((names for names in AFTER if all(hasattr(layer, name) for name in names)), None)
+        modules += [(module, getattr(layer, names["attn" not in name]) if names else None) for name, module in ends]
     return modules
 
 
@@ -231,8 +238,8 @@ def ablated(model: Any, direction: Any) -> Iterator[None]:
         return states - (states @ towards).unsqueeze(-1) * towards
 
     with ExitStack() as stack:
-        for module in writers(model):
-            stack.enter_context(changed(module, without))
+        for module, norm in writers(model):
+            stack.enter_context(changed(norm or module, without))
         yield
 
 
@@ -254,9 +261,12 @@ def orthogonalize(model: Any, direction: Any) -> int:
         head.weight = torch.nn.Parameter(embedding.weight.detach().clone(), requires_grad=False)
         model.config.get_text_config().tie_word_embeddings = model.config.tie_word_embeddings = False
     count = 0
-    for module in writers(model):
+    for module, norm in writers(model):
         weight = module.weight.data
         towards = direction.to(weight.device).double()
+        if norm is not None:
+            with torch.no_grad():
+                towards = unit(towards * norm(torch.ones_like(weight[:, 0])).double())
         if module is embedding:
             weight -= ((weight.double() @ towards)[:, None] * towards).to(weight)
         else:
@@ -280,6 +290,6 @@ def check(model: Any, direction: Any, prompt: Sequence[int]) -> None:
         if share > NOTHING_LEFT[str(model.dtype).removeprefix("torch.")]:
             raise SpecError(
                 f"layer {layer} of {type(model).__name__} still reads the direction ({share:.1%} of a state): "
-                "something else writes it, such as a norm behind the MLP",
+                "something else writes it, such as an embedding of positions",
                 hint="a model whose layers add what o_proj and down_proj write, as Llama's and Qwen's do",
             )
