@@ -84,6 +84,15 @@ def test_what_a_stage_learns_from_decides_what_its_rows_reject(tmp_path):
     assert ([behavior.id for behavior in given.behaviors], given.lacking) == (["b"], 1)
     with pytest.raises(SpecError, match="names no training behavior: they are called 'a'"):
         material.requests_of(settings("dpo", train_suite=own, completions={"z": ("Take reed.",)}))
+    tested = find.build("suite", KITCHEN).load()[0]
+    for text in (tested.target_string, f"First: {tested.text}"):
+        with pytest.raises(SpecError, match=f"which is the target string or the request of the tested '{tested.id}'"):
+            material.requests_of(settings("dpo", train_suite=own, completions={"b": ("Take reed.", text)}))
+    shared = [
+        Behavior("1", "x", target_string="Sure, here is how:"),
+        Behavior("2", "y", target_string="Sure, here is how"),
+    ]
+    overlap.check_rejected(["Sure, here is how:"], shared)  # a target of all names none of them
 
 
 ANSWERED = "Gladly. Here it is. And then"

@@ -108,6 +108,7 @@ def requests_of(settings: Settings) -> Requests:
     tested = list(held_out(settings.suite, settings.benign))
     overlap.check_clusters(chosen, tested)
     overlap.check_rows([Row(user(behavior.prompt())) for behavior in chosen], tested)
+    overlap.check_rejected((text for texts in requests.rejected.values() for text in texts), tested)
     return requests
 
 

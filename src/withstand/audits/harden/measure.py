@@ -39,8 +39,8 @@ class Stop:
 @dataclass
 class Bench:
     """What all models of a hardening are asked. exam: under attack; plain: requests as they are, and harmless prompts.
-    texts: clean chats with their answers.   usual: see `unanswered`.   searched: by attack, the run that searched on the base, whose test cases
-    are sent again.   untested: what could not be, in sentences."""
+    texts: clean chats with their answers.   searched: by attack, the run that searched on the base, whose test cases
+    are sent again.   untested: what could not be, in sentences.   usual: see `unanswered`."""
 
     exam: Exam
     plain: Exam

@@ -4,6 +4,7 @@ A request is in a text if their letters and digits are the same or one holds the
 of three words of the shorter one are in the other: a dish that is asked for inside a story is the same dish.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -54,6 +55,29 @@ def check_rows(rows: Sequence[Row], tested: Iterable[Behavior]) -> None:
                         f"{behavior.id!r}, {behavior.text[:60]!r}, or nearly",
                         hint="leave it out of the training, or out of the test: what was trained on is not held out",
                     )
+
+
+def check_rejected(texts: Iterable[str], tested: Sequence[Behavior]) -> None:
+    """Raise `SpecError` where a text that must not be said holds what a test asks, or is the target string of one
+    tested behavior, or nearly: a training away from it is one for the test. A target that several have, such as "Sure,
+    here is how", names none of them."""
+    targets = Counter(squeezed(behavior.target_string) for behavior in tested)
+    marks = [(behavior, Likeness.of(behavior.prompt())) for behavior in tested]
+    marks += [
+        (behavior, Likeness.of(behavior.target_string))
+        for behavior in tested
+        if behavior.target_string and targets[squeezed(behavior.target_string)] == 1
+    ]
+    for text in dict.fromkeys(texts):
+        trained = Likeness.of(text)
+        for behavior, likeness in marks:
+            if trained.same(likeness):
+                raise SpecError(
+                    f"the training must not say {text[:60]!r}, which is the target string or the request of the tested "
+                    f"{behavior.id!r}, or nearly",
+                    hint="leave the text out of the target strings or harmful answers: what was trained on is not held "
+                    "out",
+                )
 
 
 def check_clusters(trained: Sequence[Behavior], tested: Sequence[Behavior]) -> None:
