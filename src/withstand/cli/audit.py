@@ -1,7 +1,6 @@
 """`withstand audit finetune`: what a training does to a model's guard."""
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +113,7 @@ def finetune(
     if dry_run:
         planned = audits.forecast(model, rows, settings, folder, ships)
         forecast.save(planned, folder)
-        return Result(plain(planned), lambda: put_all(forecast.lines(planned)))
+        return Result(plain(planned), lambda: console.put_all(forecast.lines(planned)))
     expected = forecast.of(folder)
     start = time.monotonic()
     report = audits.audit(model, rows, settings, folder, (lambda _: None) if as_json else console.say, ships)
@@ -125,21 +124,11 @@ def finetune(
     return Result(report, lambda: _show(report, folder), code)
 
 
-def put_all(texts: Sequence[str]) -> None:
-    for text in texts:
-        console.put(text)
-
-
 def _show(report: Json, folder: Path) -> None:
     from withstand.audits.finetune import tables
 
     table = tables.summary(report["arms"])
     console.table(table.texts(), table.heads())
-    console.put(f"{report['headline']}:")
-    for reason in report["reasons"]:
-        console.put(reason)
-    for text in report["sure"]:
-        console.put(text)
-    for step in report["next"][:1]:
-        console.put(f"next: {step}")
+    next_steps = (f"next: {step}" for step in report["next"][:1])
+    console.put_all([f"{report['headline']}:", *report["reasons"], *report["sure"], *next_steps])
     console.say(f"open {folder / 'audit.html'}; audit.md and audit.json hold the same")

@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,12 @@ def hidden(text: str) -> str:
 def put(text: str) -> None:
     """A line of the result, on stdout."""
     print(line(text), flush=True)
+
+
+def put_all(texts: Iterable[str]) -> None:
+    """Lines of the result, on stdout."""
+    for text in texts:
+        put(text)
 
 
 def say(text: str) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from withstand.cli import console
-from withstand.cli.audit import put_all
 from withstand.cli.options import Result, command, options
 from withstand.core import Json
 
@@ -90,7 +89,7 @@ def harden(method: str, as_json: bool, tamper: bool, dry_run: bool, out: str, **
         cast = forecast.forecast(planned)
         lines = forecast.lines(cast, settings.stage)
         lines += tampered.forecast_lines(model, sweep, folder) if sweep else []
-        return Result({**plain(cast), "lines": lines}, lambda: put_all(lines))
+        return Result({**plain(cast), "lines": lines}, lambda: console.put_all(lines))
     done = planned.run()
     page.write(done.report, folder)
     if sweep:
@@ -106,8 +105,8 @@ def _show(report: Json, targets: Sequence[str], folder: Path) -> None:
     table = tables.summary(report)
     console.table(table.texts(), table.heads())
     console.put(report["headline"])
-    put_all([*report["reasons"], *(f"next: {step}" for step in report["advice"][:1])])
+    console.put_all([*report["reasons"], *(f"next: {step}" for step in report["advice"][:1])])
     if "tamper" in report:
-        put_all([f"tampering: {report['tamper']['verdict']}", *report["tamper"]["reasons"]])
-    put_all([f"target: {target}" for target in targets])
+        console.put_all([f"tampering: {report['tamper']['verdict']}", *report["tamper"]["reasons"]])
+    console.put_all([f"target: {target}" for target in targets])
     console.say(f"open {folder / 'harden.html'}; harden.md and harden.json hold the same")

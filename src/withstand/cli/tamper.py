@@ -1,6 +1,5 @@
 """`withstand audit tamper`: how much does it take to undo a model's guard?"""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +83,7 @@ def tamper(model: str, as_json: bool, dry_run: bool, before: str, out: str, **gi
     if dry_run:
         cast, left_out = audit.forecast(target, settings, folder)
         value = {**plain(cast), "left_out": list(left_out)}
-        return Result(value, lambda: _put(forecast.lines(cast, left_out)))
+        return Result(value, lambda: console.put_all(forecast.lines(cast, left_out)))
     report = audit.audit(target, settings, folder, (lambda _: None) if as_json else console.say)
     report = page.write(report, folder, base)
     code = {"FAIL": 1, "UNDECIDED": 3, "PASS": 0}[report["verdict"]]
@@ -137,11 +136,6 @@ def _at(text: str | None) -> tuple[int, ...] | None:
         raise SpecError(f"--at {text} is not a list of steps", hint="--at 5,10") from error
 
 
-def _put(texts: Sequence[str]) -> None:
-    for text in texts:
-        console.put(text)
-
-
 def _show(report: Json, folder: Path) -> None:
     from withstand.audits.tamper import page
     from withstand.audits.tamper.tables import tables
@@ -149,7 +143,7 @@ def _show(report: Json, folder: Path) -> None:
     for table in list(tables(report))[:2]:
         console.table(table.texts(), table.heads())
     console.put(report["headline"])
-    _put(page.answers(report))
+    console.put_all(page.answers(report))
     for text in report["left_out"]:
         console.say(text)
     console.say(f"open {folder / 'tamper.html'}; tamper.md and tamper.json hold the same")
