@@ -109,6 +109,7 @@ def _settings(model: str, given: dict[str, Any]) -> Any:
     from withstand.audits.tamper.settings import preset, trainings_of
     from withstand.formats import finetuning
     from withstand.registry import grammar
+    from withstand.runner.chain_spec import at_of
 
     named = {name: given[name] for name in ("ways", "rates", "seeds", "steps") if given[name]}
     trainings = trainings_of(given["preset"], rows=given["numbers"], **named)
@@ -118,22 +119,13 @@ def _settings(model: str, given: dict[str, Any]) -> Any:
     }
     return preset(
         given["preset"], grammar.parse(given["suite"]), trainings,
-        at=_at(given["at"]), edits=() if given["no_edits"] else None, soft=() if given["no_vectors"] else None,
-        judge=given["judge"],
+        at=None if given["at"] is None else at_of(given["at"]), judge=given["judge"],
+        edits=() if given["no_edits"] else None, soft=() if given["no_vectors"] else None,
         limit=given["limit"], max_tokens=given["max_tokens"], budget=given["budget"], most=given["most"],
         utility=None if given["utility"] == "none" else grammar.parse(given["utility"]), bound=given["bound"],
         fail=given["fail"], reader=target_of(given["reader"]) if given["reader"] else None, keep=given["keep"],
         base=model, **rows,
     )  # fmt: skip
-
-
-def _at(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(int(step) for step in text.split(",") if step.strip())
-    except ValueError as error:
-        raise SpecError(f"--at {text} is not a list of steps", hint="--at 5,10") from error
 
 
 def _show(report: Json, folder: Path) -> None:

@@ -77,15 +77,12 @@ def _show(names: Sequence[str], results: "Sequence[Trained]") -> None:
 
 def _of_flags(base: str, stage: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
     from withstand.registry import grammar
+    from withstand.runner.chain_spec import at_of
 
     if not stage:
         raise SpecError("no stage is named", hint="--stage sft --rows FILE, or a TOML file; `withstand list stages`")
-    try:
-        at = [int(step) for step in (given["at"] or "").split(",") if step.strip()]
-    except ValueError as error:
-        raise SpecError(f"--at {given['at']} is not a list of steps", hint="--at 10,25") from error
     own = {name: given[name] for name in ("rows", "safe") if given[name]}
-    table = {**grammar.parse(stage), **own, "at": at, "without": list(given["without"])}
+    table = {**grammar.parse(stage), **own, "at": list(at_of(given["at"] or "")), "without": list(given["without"])}
     return {"base": base, "out": given["out"] or "trained", "stage": [table]}
 
 

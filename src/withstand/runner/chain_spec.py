@@ -28,6 +28,17 @@ def read_chain(path: str) -> dict[str, Any]:
     return spec
 
 
+def at_of(text: str) -> tuple[int, ...]:
+    """The steps of a flag --at, such as "10,25", in their order; none of "" and "none"."""
+    try:
+        at = {int(step) for step in text.split(",") if step.strip() not in ("", "none")}
+    except ValueError:
+        at = {0}
+    if any(step < 1 for step in at):
+        raise SpecError(f"--at {text} is not a list of steps", hint="steps from 1 on, as in --at 10,25, or --at none")
+    return tuple(sorted(at))
+
+
 def steps_of(tables: Sequence[Mapping[str, Any]]) -> list[chain.Step]:
     """The steps of a chain from the stages' tables."""
     return [_step(number, table) for number, table in enumerate(tables, start=1)]

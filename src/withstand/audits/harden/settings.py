@@ -14,6 +14,7 @@ from withstand.core import SpecError, bounded, did_you_mean
 from withstand.core.stage import Row, Stage
 from withstand.formats import finetuning
 from withstand.registry import find, grammar
+from withstand.runner.chain_spec import at_of
 
 THIRDS = (1 / 3, 2 / 3)
 """Where a training is measured besides its end, unless the user says."""
@@ -146,7 +147,8 @@ def settings_of(choice: Choice, model: Any) -> Settings:
         tuple(map(grammar.parse, choice.attacks)), tuple(map(grammar.parse, choice.hold_out)),
         judge=choice.judge, benign=grammar.parse(choice.benign) if choice.benign else None,
         plain=choice.plain or size.plain, limit=choice.limit or size.limit, curve=choice.curve or size.curve,
-        max_tokens=choice.max_tokens or size.max_tokens, at=_at(choice.at), seeds=choice.seeds,
+        max_tokens=choice.max_tokens or size.max_tokens, seeds=choice.seeds,
+        at=None if choice.at is None else at_of(choice.at),
         behaviors=choice.behaviors or size.behaviors, openings=size.openings, targets=texts_of(choice.targets),
         completions=texts_of(choice.completions),
         clean=tuple(finetuning.read(choice.clean).training(last_only=True)) if choice.clean else None,
@@ -213,19 +215,6 @@ def _train_suite(text: str, suite: Mapping[str, Any]) -> dict[str, Any]:
             hint="--train-suite csv:FILE,target_string=COLUMN: requests apart from those of the test",
         ) from error
     return train
-
-
-def _at(text: str | None) -> tuple[int, ...] | None:
-    """The steps that are measured besides the last; None where none are named."""
-    if text is None:
-        return None
-    try:
-        at = sorted({int(step) for step in text.split(",") if step.strip() not in ("", "none")})
-    except ValueError as error:
-        raise SpecError(f"--at {text} is not a list of steps", hint="--at 20,40, or --at none") from error
-    if any(step < 1 for step in at):
-        raise SpecError(f"--at {text} has a step before the first", hint="--at 20,40")
-    return tuple(at)
 
 
 def texts_of(path: str | None) -> dict[str, tuple[str, ...]] | None:
