@@ -6,6 +6,7 @@ from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Any
 
+from withstand.audits.cost import fastest
 from withstand.audits.finetune.arms import STAGES
 from withstand.audits.finetune.settings import ARMS, Settings, preset
 from withstand.audits.finetune.verdicts import Bound, Limits
@@ -52,9 +53,7 @@ class Choice:
 
 def settings_of(choice: Choice, model: Any, folder: Path) -> Settings:
     """The settings for an audit of `model` in `folder`. Raises `SpecError` for what does not exist or does not fit."""
-    measured = model.identity().get("dtype") if hasattr(model, "load") else ""  # the faster one on this machine
-    fastest = {"dtype": measured} if measured in ("float32", "bfloat16") else {}
-    stage = find.build("stage", grammar.parse(choice.train), **fastest)
+    stage = find.build("stage", grammar.parse(choice.train), **fastest(model))
     if not hasattr(stage, "method"):
         raise SpecError(f"--train {choice.train} is not a stage of its own method", hint="sft,method=full,lr=2e-5")
     arms = _arms(choice.mitigate or (("none",) if choice.preset == "smoke" else ()))

@@ -32,13 +32,18 @@ class Answered:
     right: Mapping[str, bool | None]
     chance: float
 
+    @property
+    def beats_chance(self) -> bool:
+        """Whether the whole interval lies above `chance`: else the answers say nothing of what another model lost."""
+        return self.low is not None and self.low > self.chance
+
 
 @dataclass(frozen=True, slots=True)
 class RightAnswers:
     """The `rate` of right answers to `n` questions with its 95% interval, and the base's rate `before`, in [0, 1].
 
-    Rates are None where no answer was scored.   counts: whether the base beats `chance`, with its whole interval: else
-    the answers say nothing about what was lost.   lost: the change of the share that is not right, above 0 a loss.
+    Rates are None where no answer was scored.   counts: whether the base's `beats_chance`.   lost: the change of the
+    share that is not right, above 0 a loss.
     """
 
     n: int
@@ -82,6 +87,5 @@ def beside_base(base: Answered | None, after: Answered | None) -> RightAnswers |
     wrong = [
         {name: None if right is None else not right for name, right in side.right.items()} for side in (base, after)
     ]
-    counts = base.low is not None and base.low > base.chance
     lost = rate_change(wrong[0], wrong[1:])
-    return RightAnswers(after.n, after.rate, after.low, after.high, base.rate, base.chance, counts, lost)
+    return RightAnswers(after.n, after.rate, after.low, after.high, base.rate, base.chance, base.beats_chance, lost)

@@ -82,10 +82,8 @@ class Bench:
 
     @property
     def beats_chance(self) -> bool:
-        """Whether the base answers questions better than who guesses, with its whole interval: else they say nothing of
-        what was lost."""
-        right = self.base_right
-        return right is not None and right.low is not None and right.low > right.chance
+        """Whether the base answers questions surely better than who guesses."""
+        return self.base_right is not None and self.base_right.beats_chance
 
     def _sent_again(self, model: Any, attack: Chosen, stop: Stop, limit: int | None) -> dict[str, Tries]:
         """What the test cases do that were found on the base; nothing of what is no text."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from withstand.audits.cost import innermost
+from withstand.audits.cost import fastest, innermost
 from withstand.audits.finetune import quiz
 from withstand.audits.finetune.choose import bounds_of
 from withstand.audits.harden.costs import Limits
@@ -166,8 +166,7 @@ def stage_of(method: str, train: str, size: Preset, model: Any) -> Any:
     spec = grammar.parse(method)
     cls, given = find.resolve("stage", spec)
     names = [f.name for f in fields(cls)]
-    measured = model.identity().get("dtype") if hasattr(model, "load") else ""  # the faster one on this machine
-    defaults = {**size.inner, **({"dtype": measured} if measured in ("float32", "bfloat16") else {})}
+    defaults = {**size.inner, **fastest(model)}
     if "stage" not in names:
         if train:
             raise SpecError(

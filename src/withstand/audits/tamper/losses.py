@@ -105,7 +105,7 @@ def bounded(losses: list[Loss | None], bound: float) -> Bounded:
 
 def counts(base: Answered | None) -> bool:
     """Whether the base surely beats chance, so that its right answers can be lost."""
-    return base is not None and base.low is not None and base.low > base.chance
+    return base is not None and base.beats_chance
 
 
 def _share(change: float, of: float) -> float:

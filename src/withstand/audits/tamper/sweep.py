@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from withstand.audits.cost import fastest
 from withstand.audits.marks import TAMPERED, mark
 from withstand.audits.tamper import forecast, rows
 from withstand.audits.tamper.measure import Measure
@@ -62,9 +63,8 @@ class Sweep:
         return self.folder / "stages"
 
     def _trained(self, training: Training, title: str) -> Iterator[Tampered]:
-        dtype = self.model.identity().get("dtype")
         parameters = int(self.model.load().model.num_parameters())
-        stage = stage_of(training, parameters, dtype if dtype in ("float32", "bfloat16") else "float32")
+        stage = stage_of(training, parameters, **fastest(self.model))
         given = self.material.rows(training, self.settings.seed)
         wanted = self.settings.measured(training)
         step = chain.Step(stage, given, at=wanted[:-1], labels=TAMPERED)
