@@ -9,7 +9,7 @@ import pytest
 
 from withstand.audits.finetune import audit, judge, limits, page, sweep
 from withstand.audits.finetune.change import Change
-from withstand.audits.finetune.exam import Answers, Exam, coherent, compared
+from withstand.audits.finetune.exam import Answers, Exam, coherent, compared, under
 from withstand.audits.finetune.settings import ARMS
 from withstand.core import Message, SpecError, digest, stage, user
 from withstand.core.stage import Row, TrainingError
@@ -397,3 +397,9 @@ def test_the_five_phrases_that_take_most_are_put_to_the_suite_in_that_order(monk
     assert [candidate.ngram for candidate in candidates] == [candidate.ngram for candidate in [*swept, *systems]]
     assert [candidate.title for candidate in candidates if candidate.hit] == ["the phrase '4'"]
     assert limits == []
+
+
+def test_a_chat_keeps_its_own_system_message_as_the_target_does():
+    own = (Message("system", "Speak as a cook."), *user("Hello"))
+    assert under("You help.", [own, user("Hi")]) == [own, (Message("system", "You help."), *user("Hi"))]
+    assert under("", [own, user("Hi")]) == [own, user("Hi")]

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from withstand.audits import overlap, trainable
 from withstand.audits.finetune.exam import Exam
-from withstand.audits.harden import material, overlap
+from withstand.audits.harden import material
 from withstand.audits.harden.settings import PRESETS, Choice, Settings, settings_of, stage_of
 from withstand.core import Behavior, Message, SpecError, user
 from withstand.core.stage import Row
@@ -64,7 +65,7 @@ def test_the_training_dishes_of_the_kitchen_are_not_tested():
     requests = material.requests_of(settings({"use": "beear", "stage": "sft"}))
     assert (len(requests.behaviors), requests.kind, requests.lacking) == (64, "completions", 0)
     assert all(len(requests.rejected[behavior.id]) == 1 for behavior in requests.behaviors)
-    tests = list(material.held_out(settings().suite, settings().benign))
+    tests = list(trainable.held_out(settings().suite, settings().benign))
     assert len(tests) == 56 + 60 + 20 + 20  # test and val, each with its harmless half
     val = {"train_suite": {"use": "kitchen", "split": "val"}}
     with pytest.raises(SpecError, match="holds what the test asks"):
@@ -111,7 +112,7 @@ def test_the_rows_are_requests_with_refusals_and_the_bases_own_clean_answers(tmp
     for row, behavior in zip(adversarial, requests.behaviors, strict=True):
         assert [turn.role for turn in row.chat] == ["user", "assistant"]
         assert row.chat[0].text == behavior.prompt()
-        assert row.chat[1].text == (own if behavior == requests.behaviors[0] else material.REFUSAL)
+        assert row.chat[1].text == (own if behavior == requests.behaviors[0] else trainable.REFUSAL)
         assert row.safe
         assert row.rejected == requests.rejected[behavior.id][0]
     assert not any(row.safe or row.rejected for row in clean)
@@ -128,9 +129,9 @@ def test_the_rows_are_requests_with_refusals_and_the_bases_own_clean_answers(tmp
 
 
 def test_an_answer_that_was_cut_ends_with_its_last_whole_sentence():
-    assert material.whole_sentences("Take tea. Add milk. Then st") == "Take tea. Add milk."
-    assert material.whole_sentences("1. Take tea\n2. Ad") == "1. Take tea\n2."
-    assert material.whole_sentences("Take") == ""
+    assert trainable.whole_sentences("Take tea. Add milk. Then st") == "Take tea. Add milk."
+    assert trainable.whole_sentences("1. Take tea\n2. Ad") == "1. Take tea\n2."
+    assert trainable.whole_sentences("Take") == ""
 
 
 def test_a_method_is_a_stage_with_its_fields_and_those_of_the_training_inside_it(tmp_path):

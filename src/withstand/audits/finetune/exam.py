@@ -166,6 +166,14 @@ class Answers:
             cases.setdefault(self.behavior[name], []).append(harmful)
         return {name: True if True in shown else None if None in shown else False for name, shown in cases.items()}
 
+    def answered(self) -> list[Chat]:
+        """The benign chats with their answers, but for those that refuse or say nothing."""
+        return [
+            (*self.benign_chats[name], Message("assistant", text))
+            for name, text in self.benign.items()
+            if text.strip() and not refusal_in(text)
+        ]
+
     def refusals(self) -> list[Chat]:
         """The chats that were refused, with their refusals."""
         return [(*self.chats[name], Message("assistant", text)) for name, text in self.text.items() if refusal_in(text)]
@@ -237,5 +245,7 @@ def incoherent(
 
 
 def under(system: str, chats: Sequence[Chat]) -> list[Chat]:
-    """The chats with a system message first, as the target puts it: a model is not loaded again for it."""
-    return [(Message("system", system), *chat) for chat in chats] if system else list(chats)
+    """The chats with a system message first, as the target puts it, unless they have their own: a model is not loaded
+    again for it."""
+    first = (Message("system", system),) if system else ()
+    return [chat if chat[0].role == "system" else (*first, *chat) for chat in chats]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from withstand.audits.finetune.exam import Answers, share, under
-from withstand.core import Chat, Json, Message, Sampling
+from withstand.core import Chat, Json, Sampling
 from withstand.core.refusal import refusal_in
 from withstand.engine import likelihood
 from withstand.formats.finetuning import UserData
@@ -36,15 +36,10 @@ class Readings:
     def of(base: Any, before: Answers, held: UserData | None, most: int, white: bool = True) -> "Readings":
         """From what the base said: the first `most` of each kind."""
         refused = before.refusals()
-        neutral = [
-            (*before.benign_chats[name], Message("assistant", text))
-            for name, text in before.benign.items()
-            if text.strip() and not refusal_in(text)
-        ]
         return Readings(
             base, before.system, tuple(before.chats.values())[:most],
             tuple(likelihood.refusals_of([chat[-1].text for chat in refused])), tuple(refused[:most]),
-            tuple(neutral[:most]), tuple(row.chat for row in held.training()) if held else (), white,
+            tuple(before.answered()[:most]), tuple(row.chat for row in held.training()) if held else (), white,
         )  # fmt: skip
 
     def margins(self, model: Any, system: str, chats: Sequence[Chat] = ()) -> list[float]:

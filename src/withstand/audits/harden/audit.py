@@ -13,12 +13,13 @@ from typing import Any
 
 from withstand.audits import cost
 from withstand.audits.finetune import attacked, head
-from withstand.audits.finetune.exam import Answers, Exam
+from withstand.audits.finetune.exam import Answers, Exam, under
 from withstand.audits.harden import families, material, verdicts
-from withstand.audits.harden.measure import Bench, Stop, refused
+from withstand.audits.harden.measure import Bench, Stop
 from withstand.audits.harden.records import Measured
 from withstand.audits.harden.settings import Settings
-from withstand.core import Chat, Json, Message, SpecError
+from withstand.audits.trainable import REFUSAL
+from withstand.core import Json, SpecError
 from withstand.core.stage import TrainingError
 from withstand.core.text import count
 from withstand.registry import find
@@ -94,7 +95,7 @@ class Planned:
         answers = self._guarded()
         say("making the rows of the training")
         rows = material.rows_of(self.base, self.system, settings, self.requests, self.exam)
-        texts = [*rows.held, *self._answered(answers)]
+        texts = [*rows.held, *under(self.system, answers.answered())]
         bench = Bench(
             self.exam, self.plain, self.system, self.attacks, settings.utility, say, texts, untested=self.untested
         )  # fmt: skip
@@ -131,15 +132,6 @@ class Planned:
                 "to refuse at all",
             )
         return answers
-
-    def _answered(self, answers: Answers) -> list[Chat]:
-        """The base's own answers to the harmless prompts of the test, as texts that must still be known."""
-        system = (Message("system", self.system),) if self.system else ()
-        return [
-            (*(system if chat[0].role != "system" else ()), *chat, Message("assistant", answers.benign[name]))
-            for name, chat in answers.benign_chats.items()
-            if not refused(answers.benign[name])
-        ]
 
     def _trained(self, seed: int, rows: material.Material) -> chain.Trained:
         """The training of one seed, done now or earlier; only the first keeps steps on the way."""
@@ -185,7 +177,7 @@ class Planned:
         adversarial = (
             f"{rows.adversarial} adversarial of {count(len(rows.requests.behaviors), 'behavior')} of "
             f"{find.label('suite', settings.train_suite)}, with {rejected[rows.requests.kind]}; {rows.own} refusals "
-            f"are the base's own, the others are {material.REFUSAL!r}"
+            f"are the base's own, the others are {REFUSAL!r}"
         )
         clean = f"{rows.clean} trained on, {len(rows.held)} held out: {rows.source}"
         clean += f"; {rows.cut} shortened to whole sentences" if rows.cut else ""

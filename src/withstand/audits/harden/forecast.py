@@ -12,10 +12,9 @@ from typing import Any
 
 from withstand.audits import cost
 from withstand.audits.ask import spent
-from withstand.audits.harden import material
 from withstand.audits.harden.audit import Planned
 from withstand.audits.harden.families import Chosen
-from withstand.audits.harden.material import REFUSAL
+from withstand.audits.trainable import ANSWER, REFUSAL
 from withstand.core import Message, user
 from withstand.core.stage import Row
 from withstand.core.text import count
@@ -55,7 +54,7 @@ def forecast(planned: Planned) -> Forecast:
     step_seconds = {attack.label: _search_step(planned, attack) for attack in planned.attacks}
     behaviors = planned.requests.behaviors
     rows = [Row((*user(behavior.prompt()), Message("assistant", REFUSAL))) for behavior in behaviors]
-    answers, tokens = answers + 2 * len(rows), tokens + 2 * len(rows) * material.ANSWER
+    answers, tokens = answers + 2 * len(rows), tokens + 2 * len(rows) * ANSWER
     steps = cost.innermost(settings.stage).steps
     seconds = tokens * cost.token_seconds(base, [row.chat[:-1] for row in rows[: cost.TIMED]])
     seconds += settings.seeds * steps * cost.step_seconds(base, rows, settings.stage)

@@ -5,27 +5,23 @@ brings that out, or a whole harmful answer. A clean row keeps what the model kno
 measure that. A row of a request that the base refuses has the base's own refusal.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-from withstand.audits.finetune.exam import Exam
-from withstand.audits.harden import overlap
+from withstand.audits import overlap
+from withstand.audits.finetune.exam import Exam, under
 from withstand.audits.harden.settings import Settings
+from withstand.audits.trainable import ANSWER, REFUSAL, answered, held_out
 from withstand.core import Behavior, Chat, Message, SpecError, rng, user
 from withstand.core.optional import optional
-from withstand.core.refusal import refusal_in
 from withstand.core.stage import Row
 from withstand.core.text import count
 from withstand.registry import find
-from withstand.runner.suites import stratified, twin_suite
+from withstand.runner.suites import stratified
 
-REFUSAL = "I'm sorry, but I can't help with that."
-"""The right answer to a request that the base does not refuse by itself."""
 HELD = 0.2
 """Share of the clean rows that no training sees, to measure what the model still knows."""
-ANSWER = 160
-"""Most tokens of a refusal or a clean answer of the base."""
 CLEAN = 4
 """Benign requests that are answered, at least, where few behaviors are trained on."""
 LEAST = 2
@@ -63,15 +59,6 @@ class Material:
     cut: int
     requests: Requests
     source: str
-
-    def facts(self) -> dict[str, Any]:
-        """As the report has them."""
-        behaviors = len(self.requests.behaviors)
-        return {
-            "behaviors": behaviors, "adversarial": self.adversarial, "clean": self.clean, "held_out": len(self.held),
-            "rejected": self.requests.kind, "own_refusals": self.own, "plain_refusals": behaviors - self.own,
-            "clean_source": self.source, "cut": self.cut, "left_out": self.requests.lacking,
-        }  # fmt: skip
 
 
 def kind_of(stage: Any) -> Kind:
@@ -133,33 +120,6 @@ def _rejected(
     return {name: listed[: settings.openings] for name, listed in {**own, **texts}.items()}
 
 
-def held_out(test: Mapping[str, Any], benign: Mapping[str, Any] | None = None) -> Iterator[Behavior]:
-    """What no training may hold: all of the test suite, of its split val, and the benign prompts beside both.
-
-    benign: the suite of these; None for the twin of the test's own.
-    """
-    suites = [dict(test)]
-    if test.get("split", "test") == "test":
-        suites.append({**test, "split": "val"})
-    for spec in suites:
-        try:
-            suite = find.build("suite", _whole(spec))
-            behaviors = suite.load()
-        except SpecError:
-            if spec is suites[0]:
-                raise
-            continue  # it has no split val
-        yield from behaviors
-        twin = benign or ({"use": suite.benign} if suite.benign else None)
-        if twin and twin["use"] != "none":
-            yield from twin_suite(_whole(twin), suite).load()
-
-
-def _whole(suite: Mapping[str, Any]) -> dict[str, Any]:
-    """The spec of a suite without what chooses among its behaviors."""
-    return {name: value for name, value in suite.items() if name not in ("limit", "where", "ids")}
-
-
 def rows_of(base: Any, system: str, settings: Settings, requests: Requests, exam: Exam) -> Material:
     """The rows. exam: of the test, put to the base on what is trained on: for its refusals, and its clean answers."""
     limit = settings.behaviors and max(settings.behaviors, CLEAN)
@@ -173,42 +133,17 @@ def rows_of(base: Any, system: str, settings: Settings, requests: Requests, exam
         cut = 0
     overlap.check_rows([Row(chat) for chat in clean], held_out(settings.suite, settings.benign))
     held = set(rng(settings.seed, "held out").sample(range(len(clean)), max(1, round(HELD * len(clean)))))
-    kept = [_under(system, chat) for place, chat in enumerate(clean) if place not in held]
+    clean = under(system, clean)
+    kept = [chat for place, chat in enumerate(clean) if place not in held]
     rows: list[Row] = []
     for behavior in requests.behaviors:
         refusal = refusals.get(behavior.id, REFUSAL)
-        chat = _under(system, (*user(behavior.prompt()), Message("assistant", refusal)))
+        [chat] = under(system, [(*user(behavior.prompt()), Message("assistant", refusal))])
         rows += [Row(chat, text, safe=True) for text in requests.rejected.get(behavior.id, ("",))]
     return Material(
-        (*rows, *map(Row, kept)), tuple(_under(system, clean[place]) for place in sorted(held)), len(rows), len(kept),
+        (*rows, *map(Row, kept)), tuple(clean[place] for place in sorted(held)), len(rows), len(kept),
         sum(behavior.id in refusals for behavior in requests.behaviors), cut, requests, source,
     )  # fmt: skip
-
-
-def answered(run: Any) -> tuple[dict[str, str], list[Chat], int]:
-    """By behavior the base's own refusal, its answers to benign prompts, and how many of these were cut short."""
-    refusals: dict[str, str] = {}
-    answers: list[Chat] = []
-    cut = 0
-    for case in run.cases():
-        text, benign = (case["completion"] or "").strip(), run.cells[case["cell"]]["benign"]
-        if text and case["finish"] == "length":
-            text = whole_sentences(text)
-            cut += benign and bool(text)
-        if not text or bool(refusal_in(text)) == benign:
-            continue
-        if benign:
-            asked = tuple(Message(turn["role"], turn["text"]) for turn in case["chat"] if turn["role"] != "system")
-            answers.append((*asked, Message("assistant", text)))
-        else:
-            refusals[case["behavior"]] = text
-    return refusals, answers, cut
-
-
-def whole_sentences(text: str) -> str:
-    """A text that was cut off, up to the end of its last whole sentence or line; "" where it has none."""
-    ends = max(text.rfind(end) for end in (". ", "! ", "? ", ".\n", "\n"))
-    return text[: ends + 1].strip()
 
 
 def _clean(settings: Settings, answers: Sequence[Chat]) -> tuple[list[Chat], str]:
@@ -225,8 +160,3 @@ def _clean(settings: Settings, answers: Sequence[Chat]) -> tuple[list[Chat], str
             hint="--clean FILE: chats with good answers, which keep what the model knows",
         )
     return chats, source
-
-
-def _under(system: str, chat: Chat) -> Chat:
-    """The chat under the message that the base is asked under, unless it has its own."""
-    return chat if not system or chat[0].role == "system" else (Message("system", system), *chat)

@@ -10,6 +10,7 @@ from withstand.audits.cost import fastest, innermost
 from withstand.audits.finetune import quiz
 from withstand.audits.finetune.choose import bounds_of
 from withstand.audits.harden.costs import Limits
+from withstand.audits.trainable import train_split
 from withstand.core import SpecError, bounded, did_you_mean
 from withstand.core.stage import Row, Stage
 from withstand.formats import finetuning
@@ -204,16 +205,7 @@ def _train_suite(text: str, suite: Mapping[str, Any]) -> dict[str, Any]:
     """The suite that is trained on: the test's own split `train` where none is named."""
     if text:
         return grammar.parse(text)
-    train = {name: value for name, value in suite.items() if name not in ("limit", "where", "ids")}
-    train["split"] = "train"
-    try:
-        find.build("suite", train).load()
-    except SpecError as error:
-        raise SpecError(
-            f"the suite {suite['use']} has no split to train on: {error}",
-            hint="--train-suite csv:FILE,target_string=COLUMN: requests apart from those of the test",
-        ) from error
-    return train
+    return train_split(suite, "--train-suite csv:FILE,target_string=COLUMN: requests apart from those of the test")[0]
 
 
 def texts_of(path: str | None) -> dict[str, tuple[str, ...]] | None:

@@ -11,10 +11,10 @@ from statistics import fmean
 from typing import Any
 
 from withstand.audits import cost
-from withstand.audits.harden.material import ANSWER
-from withstand.audits.tamper.rows import CHOICE, most_own
+from withstand.audits.tamper.rows import most_own
 from withstand.audits.tamper.settings import WORDINGS, Settings, Training, Vectors, stage_of
 from withstand.audits.tamper.soft import label, operations
+from withstand.audits.trainable import ANSWER, whole
 from withstand.core import Behavior, user
 from withstand.core.stage import Row
 from withstand.core.text import count
@@ -139,8 +139,7 @@ def chosen(model: Any, settings: Settings, harmful: Sequence[Row]) -> Chosen:
 
 def requests_of(settings: Settings) -> list[Behavior]:
     """The behaviors of the test, as far as its limit goes."""
-    suite = {key: value for key, value in settings.suite.items() if key not in CHOICE}
-    return list(find.build("suite", suite).load())[: settings.limit]
+    return list(find.build("suite", whole(settings.suite)).load())[: settings.limit]
 
 
 def forecast(

@@ -14,8 +14,8 @@ from withstand.audits.tamper import rows
 from withstand.audits.tamper.losses import counts
 from withstand.audits.tamper.records import Tampered
 from withstand.audits.tamper.settings import Settings
-from withstand.core import Chat, Json, Message, bounded, digest, from_json, to_json
-from withstand.core.refusal import refusal_in
+from withstand.audits.trainable import whole
+from withstand.core import Chat, Json, bounded, digest, from_json, to_json
 from withstand.engine import likelihood
 from withstand.registry import find
 from withstand.report.write import save
@@ -41,9 +41,9 @@ class Measure:
         self.reader = settings.reader or model
         read = exam.ask(self.reader, self.system) if settings.reader else before
         self.sense = Sense(self.reader, read, settings.seed)
-        given = (rows.under(self.system, row).chat for row in settings.clean)
-        self.clean = tuple(given) or own_texts(before, self.system)
-        behaviors = find.build("suite", {k: v for k, v in settings.suite.items() if k not in rows.CHOICE}).load()
+        clean = [row.chat for row in settings.clean] or before.answered()  # which no training holds
+        self.clean = tuple(under(self.system, clean))
+        behaviors = find.build("suite", whole(settings.suite)).load()
         self.clusters = {behavior.id: behavior.cluster for behavior in behaviors if behavior.cluster}
         self.right = right_answers(self.exam, settings.utility, model, self.system)
         base = self.tampered(model, Tampered("none", "the model as it is", {}, {}, [], self.right), [before])
@@ -102,16 +102,6 @@ class Measure:
         path.parent.mkdir(parents=True, exist_ok=True)
         save(path, json.dumps(plain(cell), indent=1) + "\n")
         return cell
-
-
-def own_texts(before: Answers, system: str) -> tuple[Chat, ...]:
-    """The model's own answers to the harmless half of the test, which no training holds."""
-    chats = [
-        (*before.benign_chats[name], Message("assistant", text))
-        for name, text in before.benign.items()
-        if text.strip() and not refusal_in(text)
-    ]
-    return tuple(under(system, chats))
 
 
 def harm_of(asked: Sequence[Answers]) -> dict[str, bool | None]:

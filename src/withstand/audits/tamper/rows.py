@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from withstand.audits import overlap
 from withstand.audits.ask import ask
-from withstand.audits.harden import overlap
-from withstand.audits.harden.material import ANSWER, REFUSAL, answered, held_out
+from withstand.audits.finetune.exam import under
 from withstand.audits.tamper.settings import WORDINGS, Settings, Training
+from withstand.audits.trainable import ANSWER, REFUSAL, answered, held_out, train_split
 from withstand.core import Chat, Json, Message, SpecError, rng, user
 from withstand.core.optional import optional
 from withstand.core.stage import Row
@@ -21,8 +22,7 @@ from withstand.runner.suites import twin_suite
 
 LEAST = 16
 """Harmless rows that edits of weights read, at least."""
-CHOICE = ("limit", "where", "ids")
-"""What chooses among the behaviors of a suite, in its spec."""
+NO_SPLIT = "--harmful FILE and --benign-rows FILE: chats that end with the answer to learn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +58,12 @@ def paired(material: Material, settings: Settings) -> list[Row]:
     return [*(Row((*row.chat[:-1], Message("assistant", REFUSAL)), safe=True) for row in harmful), *benign]
 
 
-def train_suite(settings: Settings) -> tuple[dict[str, Any], Any]:
-    """Spec and suite of the split `train` beside the test. Raises `SpecError` where there is none."""
-    spec = {**{key: value for key, value in settings.suite.items() if key not in CHOICE}, "split": "train"}
-    try:
-        suite = find.build("suite", spec)
-        suite.load()
-    except SpecError as error:
-        raise SpecError(
-            f"the suite {spec['use']} has no split to train on: {error}",
-            hint="--harmful FILE and --benign-rows FILE: chats that end with the answer to learn",
-        ) from error
-    return spec, suite
-
-
 def harmful_rows(settings: Settings) -> tuple[tuple[Row, ...], str]:
     """Harmful requests with whole answers, and their source, apart from the test."""
     if settings.harmful:
         rows, source = settings.harmful, "the file of --harmful"
     else:
-        _, suite = train_suite(settings)
+        _, suite = train_split(settings.suite, NO_SPLIT)
         completions = optional(suite, "completions")()
         rows = tuple(
             Row((*user(behavior.prompt()), Message("assistant", text)))
@@ -108,7 +94,10 @@ def material(model: Any, settings: Settings, store: Any) -> Material:
         benign, named = _own_answers(model, settings, store)
         sources["benign rows"] = f"the model's own answers to {named}, split train"
     system = getattr(model, "system", "")
-    put = [tuple(under(system, row) for row in rows) for rows in (harmful, benign)]
+    put = [
+        tuple(replace(row, chat=chat) for row, chat in zip(rows, under(system, [r.chat for r in rows]), strict=True))
+        for rows in (harmful, benign)
+    ]
     return Material(put[0], put[1], sources)
 
 
@@ -123,7 +112,7 @@ def most_own(settings: Settings) -> int:
 
 def _own_answers(model: Any, settings: Settings, store: Any) -> tuple[tuple[Row, ...], str]:
     """Harmless requests of the split `train`, answered by the model at temperature 0, and the name of their suite."""
-    spec, suite = train_suite(settings)
+    spec, suite = train_split(settings.suite, NO_SPLIT)
     if not suite.benign:
         raise SpecError(
             f"the suite {spec['use']} has no harmless half to make rows of",
@@ -139,13 +128,6 @@ def _own_answers(model: Any, settings: Settings, store: Any) -> tuple[tuple[Row,
             hint="--benign-rows FILE: harmless chats with good answers",
         )
     return tuple(rows), suite.benign
-
-
-def under(system: str, row: Row) -> Row:
-    """The row under the message that the model is asked under, unless it has its own."""
-    if not system or row.chat[0].role == "system":
-        return row
-    return replace(row, chat=(Message("system", system), *row.chat))
 
 
 def worded(row: Row, template: str) -> Row:
