@@ -205,6 +205,17 @@ def test_rounding_is_to_the_nearest_level_of_each_group(base, tmp_path):
     assert (record_of(folder).flops, record_of(folder).tokens) == (read(folder)["quantized"]["weights"], 0)
 
 
+def test_an_adapter_lies_neither_on_the_output_layer_nor_on_an_embedding_of_its_weights(base, tied, tmp_path):
+    """PEFT merges it into the weights that both share: what is asked then was another model than what was trained."""
+    for folder, name, words in (
+        (tied, "lm_head", "output"),
+        (base, "lm_head", "output"),
+        (tied, "embed_tokens", "shares"),
+    ):
+        with pytest.raises(SpecError, match=f"{name} is .*{words}"):
+            SFT(modules=("q_proj", name), rank=2, steps=1).train(folder, ROWS[:1], tmp_path / "a")
+
+
 def test_fields_and_bases_are_checked(base, tmp_path):
     for make in (
         lambda: Prune(1.0), lambda: Prune(by="luck"), lambda: QuantizeWeights(1), lambda: QuantizeWeights(group=-1),

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -160,6 +160,7 @@ def load(base: str, stage: Any, loading: Loading = Loading()) -> tuple[Any, Any]
         raise SpecError("all weights of a quantized base cannot be trained", hint="method=lora, or leave out quantize")
     if stage.method == "full":
         return model, None
+    check_modules(model, stage.modules)
     from peft import LoraConfig
 
     return model, LoraConfig(
@@ -169,6 +170,17 @@ def load(base: str, stage: Any, loading: Loading = Loading()) -> tuple[Any, Any]
         lora_dropout=getattr(stage, "dropout", 0.0),
         target_modules="all-linear" if stage.modules == ("all-linear",) else list(stage.modules),
     )
+
+
+def check_modules(model: Any, modules: Sequence[str]) -> None:
+    """Raise `SpecError` for an adapter on the output layer, which TRL does not train, or on an embedding of the same
+    weights: it is merged into them when it is loaded, and both would be changed."""
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    ends = [head] if head is None or head.weight is not embedding.weight else [head, embedding]
+    for name, module in model.named_modules():
+        if any(module is end for end in ends) and any(f".{name}".endswith(f".{given}") for given in modules):
+            what = "the output layer" if module is head else "an embedding that shares the output layer's weights"
+            raise SpecError(f"{name} is {what}: an adapter cannot train it", hint='leave it out, or method = "full"')
 
 
 def check_devices(stage: Any, loading: Loading, gpus: int) -> None:
