@@ -22,6 +22,7 @@ from withstand.registry import find
 from withstand.runner import chain
 from withstand.runner.joined import joinable
 from withstand.training import _model, _run
+from withstand.training.quantize_weights import QuantizeWeights
 from withstand.training.sft import SFT
 
 pytest.importorskip("trl")
@@ -337,6 +338,9 @@ def test_what_is_trained_on_a_marked_model_is_marked_and_its_runs_say_so(base, t
     assert marked.model.marks == mark
     later = chain.train(marked.model, [chain.Step(replace(short, method="full"), ROWS)], tmp_path / "later")[0]
     assert later.model.marks == later.labels == mark
+    for make in (replace(short, method="full"), QuantizeWeights()):  # without a chain, on the folder
+        make.train(str(later.folder), ROWS, tmp_path / "bare", How(labels={"tampered": False}))
+        assert stage.read(tmp_path / "bare")["labels"] == mark
     denied = chain.inherited(chain.Step(short, ROWS, labels={"tampered": False, "arm": "y"}), marked.model)
     assert denied.labels == {**mark, "arm": "y"}
     assert replace(start, id=chain.merged(marked.model, tmp_path / "merged")).marks == mark

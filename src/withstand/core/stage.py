@@ -162,6 +162,11 @@ def marks_of(folder: str | Path) -> dict[str, Json]:
     return {**marks, "note": labels["note"]} if marks and "note" in labels else marks
 
 
+def inherited(labels: Mapping[str, Json], marks: Mapping[str, Json]) -> dict[str, Json]:
+    """Labels of what is made from a model with these marks: no label takes a mark away."""
+    return {**marks, **labels, **{name: value for name, value in marks.items() if name in MARKS}}
+
+
 def record_of(folder: str | Path) -> Record:
     """What the stage in a folder has used."""
     record: Record = from_json(Record, read(folder)["record"])

@@ -38,9 +38,10 @@ from withstand.core import (
     intercept,
     to_json,
 )
+from withstand.core import stage as core_stage
 from withstand.core.optional import optional
 from withstand.core.records import answers_of
-from withstand.core.stage import FILE, MARKS, How, Record, Rows, Stage, TrainingError, as_rows, read, record_of, to_rows
+from withstand.core.stage import FILE, How, Record, Rows, Stage, TrainingError, as_rows, read, record_of, to_rows
 from withstand.core.stage import Row as StageRow
 from withstand.registry import find
 from withstand.runner.drive import Job, drive
@@ -226,9 +227,7 @@ def key_of(step: Step, base: Json) -> str:
 
 def inherited(step: Step, model: Any) -> Step:
     """The step with the marks of what it is trained from."""
-    marks = optional(model, "marks")
-    kept = {name: value for name, value in marks.items() if name in MARKS}  # no label of a step takes one away
-    return replace(step, labels={**marks, **step.labels, **kept})
+    return replace(step, labels=core_stage.inherited(step.labels, optional(model, "marks")))
 
 
 def key_for(step: Step, model: Any) -> str:

@@ -13,7 +13,7 @@ from withstand.core.records import as_dicts
 from withstand.core.stage import FILE, How, Record, Rows
 from withstand.engine.activations import layers_in
 from withstand.training._model import save, tokenizer_of
-from withstand.training._run import base_name, device_name, errors, forget_peak, peak, stage_record, write_json
+from withstand.training._run import base_name, device_name, errors, forget_peak, marked, peak, stage_record, write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def edit(
     2 x parameters x tokens, since nothing flows back, and one for each changed weight.
     """
     how.unchanged(stage)
-    folder, stage = Path(folder), how.outer or stage
+    folder, stage, how = Path(folder), how.outer or stage, marked(how, base)
     named, revision = base_name(base, stage, how.loading)
     part = folder.with_name(f".{folder.name}.part")
     began = time.monotonic()

@@ -14,7 +14,18 @@ from typing import Any
 from withstand.core import Json, digest, to_json
 from withstand.core.describe import describe, name_of, version_of
 from withstand.core.quiet import quiet
-from withstand.core.stage import FILE, DiskFullError, How, Loading, Record, Rows, TrainingError, to_rows
+from withstand.core.stage import (
+    FILE,
+    DiskFullError,
+    How,
+    Loading,
+    Record,
+    Rows,
+    TrainingError,
+    inherited,
+    marks_of,
+    to_rows,
+)
 from withstand.training._diverge import FACTS, Course
 from withstand.training._model import ADAPTER, NotFiniteError, missing, save
 
@@ -35,7 +46,7 @@ def train(
     What a resumed run needs lies beside it in `.FOLDER.part` until training ends; a part of a different stage, base or
     rows is deleted. The record is written last, by rename: a folder without it is not finished.
     """
-    folder, stage = Path(folder), how.outer or stage
+    folder, stage, how = Path(folder), how.outer or stage, marked(how, base)
     part = folder.with_name(f".{folder.name}.part")
     named, revision = base_name(base, stage, how.loading)
     public = f"{named}@{revision}" if revision else named
@@ -78,6 +89,11 @@ def train(
 
 def _no_card(*_given: Any, **_named: Any) -> None:
     """Instead of the model card that TRL and PEFT write at each save: none is kept, and each compiles a template."""
+
+
+def marked(how: How, base: str) -> How:
+    """With the marks that earlier stages left in the folder of the base."""
+    return replace(how, labels=inherited(how.labels, marks_of(base)))
 
 
 @contextlib.contextmanager
