@@ -58,6 +58,8 @@ def _misled(attack: Json) -> Iterator[str]:
 def _cheaper(cost: Json, limits: Json) -> str:
     """What to do about one cost that may lie beyond its bound."""
     lost = cost["verdict"] in ("FAIL", "WARN")
+    if cost["axis"] == "guard" and not lost:
+        return "Run again with a judge that reads them: plain requests have no verdict, and may be answered again."
     if cost["axis"] == "guard":
         return "Do not use this model: it answers plain requests that its base refuses."
     if cost["axis"] == "utility":
