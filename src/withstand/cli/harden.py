@@ -10,7 +10,7 @@ import click
 
 from withstand.cli import console
 from withstand.cli.options import Result, command, options
-from withstand.core import Json
+from withstand.core import Json, SpecError
 
 TRAINING = options(
     click.option("--base", required=True, metavar="MODEL",
@@ -84,6 +84,11 @@ def harden(method: str, as_json: bool, tamper: bool, dry_run: bool, out: str, **
     settings = settings_of(Choice(method, **given), model)
     folder, say = Path(out), (lambda _: None) if as_json else console.say
     planned = audits.Planned(model, settings, folder, say)
+    if given["completions"] and not tamper and planned.requests.kind != "completions":
+        raise SpecError(
+            f"{method} reads no harmful answers, so that --completions has no effect",
+            hint="leave it out, or name a method that reads them, such as circuit_breakers; --tamper reads them too",
+        )
     sweep = tampered.sweep(model, settings, given["preset"], folder) if tamper else None
     if dry_run:
         cast = forecast.forecast(planned)
@@ -96,7 +101,9 @@ def harden(method: str, as_json: bool, tamper: bool, dry_run: bool, out: str, **
         done = replace(done, report=tampered.tamper(model, done, sweep, folder, say))
         page.write(done.report, folder)
     targets = [shlex.quote(grammar.written(chain.spec_of(hardened))) for hardened in done.models]
-    return Result(done.report, lambda: _show(done.report, targets, folder), audits.code_of(done.report))
+    return Result(
+        {**done.report, "targets": targets}, lambda: _show(done.report, targets, folder), audits.code_of(done.report)
+    )
 
 
 def _show(report: Json, targets: Sequence[str], folder: Path) -> None:

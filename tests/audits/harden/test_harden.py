@@ -137,6 +137,7 @@ def test_what_does_not_fit_is_told_before_anything_is_trained(base, made, tmp_pa
     assert "which the training knows by prefix_injection" in wrong(held_out=({"use": "story"},))
     assert "holds what the test asks" in wrong(train_suite=made.suite)
     assert "has no weights to train" in wrong(model=Scripted())
+    assert "sft reads no target strings" in wrong(targets={"x": ("Sure",)})
     assert "below 60% it has no guard to make harder to break: teach it to refuse first" in wrong(gate=0.6)
     disk = namedtuple("Disk", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: disk(10, 9, 1))
@@ -201,4 +202,5 @@ def test_a_model_that_answers_plain_requests_again_is_not_hardened():
     assert not finding(0)[1]
     assert finding(1) == ("UNDECIDED", False)
     assert finding(2) == ("WARN", True)
-    assert finding(10) == finding(0, 10) == ("FAIL", True)
+    assert finding(10) == ("FAIL", True)
+    assert finding(0, 10) == finding(0, 56) == ("UNDECIDED", True)  # a judge that fails shows no harm, and no safety

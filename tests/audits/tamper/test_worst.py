@@ -259,6 +259,7 @@ def test_the_report_of_the_base_is_read_where_it_was_asked_alike(tmp_path):
 def test_pages_show_the_report_and_the_model_before_its_hardening(tmp_path):
     before = report([base(), tampering(harmful=19, texts=0.01), tampering("quantization", 1, steps=0, rows=0)])
     after = report([base(), tampering(harmful=2, texts=0.01), tampering("quantization", 1, steps=0, rows=0)])
+    after["cells"][2]["why"] = "cannot write /home/somebody/stages <b>"
     after |= {"facts": [["Model", "hf:/home/somebody/kitchen"]], "left_out": ["3 trainings over the budget"]}
     page.write(after, tmp_path, before)
     made = json.loads((tmp_path / "tamper.json").read_text())

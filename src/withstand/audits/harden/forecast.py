@@ -12,6 +12,7 @@ from typing import Any
 
 from withstand.audits import cost
 from withstand.audits.ask import spent
+from withstand.audits.harden import families
 from withstand.audits.harden.audit import Planned
 from withstand.audits.harden.families import Chosen
 from withstand.audits.trainable import ANSWER, REFUSAL
@@ -113,10 +114,11 @@ def lines(cast: Forecast, stage: Any) -> list[str]:
     steps = count(cast.steps, "step") if cast.steps else "as many steps as its rows take"
     left_out = ["judges"]
     left_out += [] if cast.steps else ["the training, whose steps are not given"]
-    left_out += [f"what {find.name_of(type(stage))} searches while it trains"] if hasattr(stage, "stage") else []
+    searching = families.trained_on(stage, ())
+    left_out += [f"what {find.name_of(type(stage))} searches while it trains"] if searching else []
     return [
         f"{count(cast.trainings, 'training')} of {steps}; {count(cast.models, 'model')} measured; at most "
         f"{cast.answers:,} answers of {cast.tokens:,} tokens in all, and {cast.searched:,} steps of attacks that read "
         "weights",
-        f"about {cost.written(cast.seconds, cast.memory, cast.disk)}, without {', '.join(left_out)}",
+        f"about {cost.written(cast.seconds, cast.memory, cast.disk)}; not counted: {', '.join(left_out)}",
     ]

@@ -79,6 +79,11 @@ def requests_of(settings: Settings) -> Requests:
     suite = find.build("suite", dict(settings.train_suite))
     behaviors = [behavior for behavior in suite.load() if not behavior.benign]
     kind = kind_of(settings.stage)
+    if settings.targets is not None and kind != "targets":
+        raise SpecError(
+            f"{find.name_of(type(settings.stage))} reads no target strings, so that --targets has no effect",
+            hint="leave it out, or name a method that reads them, such as r2d2",
+        )
     rejected = _rejected(suite, behaviors, kind, settings)
     left = [behavior for behavior in behaviors if kind == "requests" or rejected.get(behavior.id)]
     if not left:

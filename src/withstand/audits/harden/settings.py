@@ -203,6 +203,7 @@ def _fields(spec: Mapping[str, Any]) -> list[str]:
 
 def _train_suite(text: str, suite: Mapping[str, Any]) -> dict[str, Any]:
     """The suite that is trained on: the test's own split `train` where none is named."""
+    find.resolve("suite", suite)  # one that does not exist lacks more than a split
     if text:
         return grammar.parse(text)
     return train_split(suite, "--train-suite csv:FILE,target_string=COLUMN: requests apart from those of the test")[0]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from withstand.audits.finetune.advice import without_paths
 from withstand.core import Json
 from withstand.core.text import change, clock, percent, rate, short
 from withstand.report.table import Column, Table
@@ -153,7 +154,7 @@ def _cells(report: Json) -> Table:
     rows = []
     for cell in report["cells"]:
         losses = {loss["measure"]: figure(loss) for loss in cell["losses"]}
-        state = "as it is" if cell["method"] == "none" else cell["why"] or cell["raised"]
+        state = "as it is" if cell["method"] == "none" else without_paths(cell["why"]) or cell["raised"]
         rows.append([
             cell["label"], figure(cell["harm"]), figure(cell["rise"]), state, losses.get("texts", (None, None)),
             losses.get("right answers", (None, None)), UTILITY[cell["bounded"]], cell["garbled"], cell["flops"],
