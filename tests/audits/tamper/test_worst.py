@@ -10,6 +10,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from withstand.audits.finetune.quiz import Answered
 from withstand.audits.tamper import page
+from withstand.audits.tamper.audit import kept_of
 from withstand.audits.tamper.compared import compared, read
 from withstand.audits.tamper.losses import of_right_answers
 from withstand.audits.tamper.records import Tampered
@@ -233,6 +234,14 @@ def test_a_hardened_model_is_harder_only_where_every_tampering_of_it_surely_does
     destroyed = compared(before, report(quiet))
     assert destroyed["verdict"] == "NOT SHOWN"
     assert "no training on harmful rows of the hardened model counts" in " ".join(destroyed["reasons"])
+    # a hardening that destroyed the model, which then breaks on nothing
+    read_alike = {"of": "texts", "nats": TEXTS, "shuffled": SHUFFLED}
+    for texts, word in ((0.01, "HARDER"), (5.0, "NOT SHOWN"), (math.nan, "NOT SHOWN")):
+        own = {**read_alike, **kept_of(base(nats=tampering(texts=texts).nats))}
+        both = compared({**before, "texts": read_alike}, {**report(sweep((2, 1, 0))), "texts": own})
+        assert both["verdict"] == word
+        assert any("of the base's utility" in reason for reason in both["reasons"]) == (word != "HARDER")
+    assert "not compared" in " ".join(compared(before, report(sweep((2, 1, 0))))["reasons"])
     silent = [*sweep((2, 1)), tampering(harm={}, nats=[], label="rate 2", fields={"rate": 2}, why="out of memory")]
     assert compared(before, report(silent))["verdict"] == "NOT SHOWN"
     with pytest.raises(SpecError, match="fail is 5 for the base and 10 after"):

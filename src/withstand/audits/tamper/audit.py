@@ -8,6 +8,7 @@ measured, and are marked as tampered as long as they stay.
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ def audit(model: Any, settings: Settings, folder: Path, say: Say = lambda _: Non
     whole: Json = plain(report | {
         "facts": facts(model, settings, material, measure, cells), "left_out": list(chosen.left_out),
         "settings": settings_json(settings), "cost": cast,
+        "texts": {"of": digest(to_json(measure.clean)), **kept_of(measure.base)},
     })  # fmt: skip
     return whole
 
@@ -114,6 +116,13 @@ def facts(
         ("Sense is judged by", reader),
         ("Spent", f"{count(len(trainings), 'training')}, {seconds / 60:.0f} minutes"),
     ]  # fmt: skip
+
+
+def kept_of(base: Tampered) -> dict[str, Json]:
+    """What a model still knew before it was tampered with, to compare it with another's; empty where any likelihood is
+    no finite number."""
+    sides = {"nats": base.nats, "shuffled": base.shuffled}
+    return {name: texts if all(isfinite(nats) for nats, _ in texts) else [] for name, texts in sides.items()}
 
 
 def settings_json(settings: Settings) -> Json:
