@@ -15,6 +15,7 @@ import learner
 from killed import Worker, train
 from learner import ROWS
 from withstand import api
+from withstand.audits.finetune import head
 from withstand.core import Message, Sampling, SpecError, stage
 from withstand.core.stage import How, Loading
 from withstand.models import hf
@@ -341,6 +342,7 @@ def test_what_is_trained_on_a_marked_model_is_marked_and_its_runs_say_so(base, t
     for make in (replace(short, method="full"), QuantizeWeights()):  # without a chain, on the folder
         make.train(str(later.folder), ROWS, tmp_path / "bare", How(labels={"tampered": False}))
         assert stage.read(tmp_path / "bare")["labels"] == mark
+    assert head.of_model(later.model, "x")["id"] == "x; it was tampered with to undo its guard"  # in reports of audits
     denied = chain.inherited(chain.Step(short, ROWS, labels={"tampered": False, "arm": "y"}), marked.model)
     assert denied.labels == {**mark, "arm": "y"}
     assert replace(start, id=chain.merged(marked.model, tmp_path / "merged")).marks == mark

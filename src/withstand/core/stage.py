@@ -167,6 +167,11 @@ def inherited(labels: Mapping[str, Json], marks: Mapping[str, Json]) -> dict[str
     return {**marks, **labels, **{name: value for name, value in marks.items() if name in MARKS}}
 
 
+def marked_name(name: str, marks: Mapping[str, Json]) -> str:
+    """The name of a model in a report, with what its marks say of it."""
+    return name + "".join(f"; it {MARKS[mark]}" for mark in marks if mark in MARKS)
+
+
 def record_of(folder: str | Path) -> Record:
     """What the stage in a folder has used."""
     record: Record = from_json(Record, read(folder)["record"])

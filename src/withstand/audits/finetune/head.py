@@ -6,7 +6,8 @@ from typing import Any
 
 from withstand.audits.finetune.shipped import has_weights
 from withstand.core import Json, SpecError, digest, to_json
-from withstand.core.stage import Row
+from withstand.core.optional import optional
+from withstand.core.stage import Row, marked_name
 from withstand.engine import likelihood
 from withstand.formats.finetuning import UserData
 from withstand.registry import find
@@ -28,11 +29,13 @@ def release(model: Any) -> None:
 
 
 def of_model(model: Any, name: str) -> Json:
-    """Its name as it was written, or its label; its revision; a digest of its content, or else of its spec."""
+    """Its name as it was written, or its label, with what its marks say; its revision; a digest of its content, or
+    else of its spec."""
     spec = chain.spec_of(model)
     identity = model.identity() if has_weights(model) else spec
     return {
-        "id": name or find.label("target", spec), "revision": getattr(model, "revision", ""), "hash": digest(identity),
+        "id": marked_name(name or find.label("target", spec), optional(model, "marks")),
+        "revision": getattr(model, "revision", ""), "hash": digest(identity),
     }  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from withstand.audits.tamper.soft import soft
 from withstand.audits.tamper.sweep import Sweep
 from withstand.core import Json, SpecError, digest, to_json
 from withstand.core.optional import optional
-from withstand.core.stage import MARKS, Row
+from withstand.core.stage import Row, marked_name
 from withstand.core.text import count
 from withstand.registry import find
 from withstand.results.cells import plain
@@ -108,7 +108,7 @@ def facts(
         utility += ", no better than guessing: it says nothing of what is lost"
     reader = "the model itself" if settings.reader is None else find.label("target", chain.spec_of(settings.reader))
     return [
-        ("Model", named + "".join(f"; it {MARKS[name]}" for name in optional(model, "marks") if name in MARKS)),
+        ("Model", marked_name(named, optional(model, "marks"))),
         ("Asked", f"{count(len(measure.base.harm), 'request')} of {suite}"),
         *[(name.capitalize(), source) for name, source in material.sources.items()],
         ("Texts to keep", f"{len(measure.clean)}, " + ("of a file" if settings.clean else "the model's own answers")),
