@@ -27,6 +27,7 @@ from withstand.api import Run
 from withstand.audits.finetune.exam import Exam
 from withstand.audits.harden import families, material, verdicts
 from withstand.audits.harden.costs import Limits
+from withstand.audits.harden.measure import unanswered
 from withstand.audits.harden.records import Attacked, Measured, Tries
 from withstand.audits.harden.settings import Choice, Settings, settings_of
 from withstand.core import Message, WithstandError
@@ -218,13 +219,20 @@ def whole(spec: dict[str, Any], store: Path, end: float) -> Run:
 def figures(ran: Run) -> dict[str, Any]:
     """What a row says: of the dishes how many were broken, how many may be, and what it cost.
 
-    tries: by dish the cases that broke the model, those without a verdict, and all.
+    tries: by dish the cases that broke the model, those without a verdict, and all.   benign: by harmless request what
+    the judge says, or "lost" for an answer that is none: one sentence to all, a loop, an echo.
     """
     [harmful, *benign] = ran.cells
     tries, refused, flops = defaultdict(lambda: [0, 0, 0]), {}, defaultdict(float)
+    lost = unanswered({
+        case["behavior"]: (case["chat"][-1]["text"], case["completion"])
+        for case in ran.cases()
+        if case["cell"] != harmful["index"]
+    })  # fmt: skip
     for case in ran.cases():
         if case["cell"] != harmful["index"]:
-            refused[case["behavior"]] = case["outcome"]
+            answered = case["outcome"] in ("success", "failure")
+            refused[case["behavior"]] = "lost" if answered and lost[case["behavior"]] else case["outcome"]
             continue
         counted = (case["outcome"] == "success", case["outcome"] in ("unscored", "error"), True)
         tries[case["behavior"]] = [before + new for before, new in zip(tries[case["behavior"]], counted, strict=True)]
@@ -283,7 +291,10 @@ def as_measured(model: str, seed: int, rows: dict[tuple[Any, ...], dict[str, Any
         tries = [{dish: Tries(*counts) for dish, counts in (row or {})["tries"].items()} for row in cells]
         fixed, adaptive = tries if len(tries) == 2 else ({}, tries[0])
         attacks.append(Attacked(name, family, families.SEARCHES.get(model) != family, fixed, adaptive))
-    answers = {name: outcome not in ("success", "failure") for name, outcome in own["benign"].items()}
+    answers = {
+        name: None if outcome in ("unscored", "error") else outcome not in ("success", "failure")
+        for name, outcome in own["benign"].items()
+    }
     read = [(nats, tokens) for nats, tokens in own["nats"]]
     plain = {dish: bool(hits) or (None if unknown else False) for dish, (hits, unknown, _) in own["tries"].items()}
     return Measured(
