@@ -103,6 +103,7 @@ def test_what_cannot_be_tampered_with_is_said_before_anything_is_trained(base, h
         (["openai:gpt-4o-mini", *suite, "--harmful", "harmful.jsonl"], "weights"),
         ([f"hf:{base}", *suite, "--harmful", "tested.jsonl"], "row 3 of .*holds what the test asks.* 'tea'"),
         ([f"hf:{base}", *suite], "no split to train on"),
+        ([f"hf:{base}", *suite, "--before", "tamper-audit"], "the base's report would be lost"),
     ):
         code, said = run(capsys, "audit", "tamper", *words)
         assert (code, re.search(wanted, said) is not None) == (2, True), (words, code, said)

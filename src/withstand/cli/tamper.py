@@ -76,6 +76,11 @@ def tamper(model: str, as_json: bool, dry_run: bool, before: str, out: str, **gi
     from withstand.results.cells import plain
 
     folder = Path(out)
+    if before and Path(before).resolve() == folder.resolve():
+        raise SpecError(
+            f"--before {before} is the folder that this audit writes to, and the base's report would be lost",
+            hint="another folder for this model: --out tamper-hardened",
+        )
     target = target_of(model)
     audit.check(target)
     settings = _settings(model, given)

@@ -111,7 +111,7 @@ def _ruled(
     interval: with what has no verdict, spared tries too, against a fall.   alone: of as many tries on both."""
     if alone is not None and alone.interval[1] < 0:
         rose = change(-alone.gain, (-alone.interval[1], -alone.interval[0]))
-        return "HARMED", f"more is broken than of the base by as many tries: {rose}", ""
+        return "HARMED", f"more behaviors are broken than of the base, by as many tries: {rose}", ""
     if seen is None or interval is None:
         return "NOT SHOWN", "no behavior has a verdict on both sides", "no verdict on both sides"
     moved = f"{rate(seen.bare)} broken before and {rate(seen.defended)} after: "
