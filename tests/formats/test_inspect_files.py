@@ -15,7 +15,7 @@ from withstand.cli.main import cli
 from withstand.core import AskError, Behavior, Completion, SpecError, ToolCall, Verdict
 from withstand.formats import inspect
 
-inspect_log = pytest.importorskip("inspect_ai.log", reason="inspect-ai is not installed: export inspect is untested")
+inspect_log: Any = None
 
 BEHAVIORS = [
     "plain",
@@ -72,6 +72,15 @@ class Odd:
         if "unscored" in text:
             return Verdict("unscored", why="it could not say")
         return Verdict(("success", "failure", "refused")[int(text[-1]) % 3], score=0.5, why="so")  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imported() -> None:
+    """Here, and not as all tests are collected, by every process: it takes a second."""
+    global inspect_log
+    inspect_log = pytest.importorskip(
+        "inspect_ai.log", reason="inspect-ai is not installed: export inspect is untested"
+    )
 
 
 @pytest.fixture

@@ -19,11 +19,18 @@ from withstand.models.inspect import Inspect
 from withstand.registry import find
 from withstand.runner.suites import check_offline
 
-api = pytest.importorskip("inspect_ai.model", reason="inspect-ai is not installed: the target inspect is untested")
+api: Any = None
 
 Serve = Callable[..., Any]
 KEY = "sk-secret-0123456789"
 CHAT = '{"responses_api": false}'
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imported() -> None:
+    """Here, and not as all tests are collected, by every process: it takes a second."""
+    global api
+    api = pytest.importorskip("inspect_ai.model", reason="inspect-ai is not installed: the target inspect is untested")
 
 
 @pytest.fixture(autouse=True)

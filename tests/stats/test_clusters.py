@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-import statsmodels.api as sm
 from scipy.stats import binom
+from statsmodels.regression.linear_model import OLS
 
 from withstand.stats import breaks, paired, rates
 from withstand.stats.breaks import Attempts
@@ -23,7 +23,7 @@ def test_the_variance_is_that_of_statsmodels_and_the_design_effect_the_one_by_ha
     for size in (12, 60):
         groups = rng.integers(0, size // 3, size)
         values = rng.integers(0, 4, size) / 3
-        fit = sm.OLS(values, np.ones(size)).fit(cov_type="cluster", cov_kwds={"groups": groups})
+        fit = OLS(values, np.ones(size)).fit(cov_type="cluster", cov_kwds={"groups": groups})
         assert variance_of_mean(values, Groups.of(names(groups))) == pytest.approx(fit.bse[0] ** 2)
     # four clusters of two: rho 1 where both are alike, -1 where they differ; 1 + (2 - 1) rho, and G / (G - 1)
     alike, unlike = np.array([1.0, 1, 0, 0, 1, 1, 0, 0]), np.array([1.0, 0, 1, 0, 1, 0, 1, 0])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import statsmodels.api as sm
+from statsmodels.regression.linear_model import OLS
 
 from withstand.stats.experiments import NEVER, Panel, arm, arms_differ, forbidden_share, staged
 
@@ -16,7 +16,7 @@ def test_arms_differ_as_in_least_squares_clustered_by_account():
     ours = arms_differ(arm(sums[:40], sizes[:40].astype(float), True), arm(sums[40:], sizes[40:].astype(float), True))
     unit = np.repeat(np.arange(80), sizes)
     x = np.column_stack([np.ones(len(unit)), unit < 40]).astype(float)
-    peer = sm.OLS(np.concatenate(outcomes).astype(float), x).fit(
+    peer = OLS(np.concatenate(outcomes).astype(float), x).fit(
         cov_type="cluster", cov_kwds={"groups": unit, "use_correction": False}
     )
     assert ours.difference == pytest.approx(peer.params[1])

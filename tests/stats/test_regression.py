@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import statsmodels.api as sm
 from scipy import stats
+from statsmodels.regression.linear_model import OLS, WLS
 
 from withstand.stats.effect import Effect
 from withstand.stats.regression import interrupted, least_squares, two_way
@@ -18,7 +18,7 @@ def rows(seed=0, n=40, k=3):
 def test_errors_are_those_of_statsmodels():
     x, y, weights = rows()
     clusters = np.arange(40) // 5
-    fit, peer = least_squares(x, y, weights), sm.WLS(y, x, weights=weights)
+    fit, peer = least_squares(x, y, weights), WLS(y, x, weights=weights)
     assert fit.coefficients == pytest.approx(peer.fit().params)
     series = peer.fit(cov_type="HAC", cov_kwds={"maxlags": 4, "use_correction": True}).cov_params()
     assert fit.newey_west(4) == pytest.approx(series)
@@ -38,9 +38,7 @@ def test_a_coefficient_with_means_of_units_and_periods_is_that_with_their_dummie
     dummies = np.column_stack(
         [treated, unit[:, None] == np.arange(12), (period[:, None] == np.arange(6))[:, 1:]]
     ).astype(float)
-    peer = sm.WLS(y, dummies, weights=weights).fit(
-        cov_type="cluster", cov_kwds={"groups": unit, "use_correction": False}
-    )
+    peer = WLS(y, dummies, weights=weights).fit(cov_type="cluster", cov_kwds={"groups": unit, "use_correction": False})
     n = len(unit)
     ours = two_way(y, treated, unit, period, weights)
     assert ours.difference == pytest.approx(peer.params[0])
@@ -57,7 +55,7 @@ def test_a_break_without_noise_is_read_off_with_its_season():
     got = interrupted(y, np.ones(35), after, after % 7)
     assert (got.level.difference, got.slope.difference) == pytest.approx((-0.5, -0.02))
     assert got.average.difference == pytest.approx(-0.5 - 0.02 * 7)
-    fit = sm.OLS(y[:20], np.column_stack([np.ones(20), after[:20], after[:20] % 7 >= 5]).astype(float)).fit()
+    fit = OLS(y[:20], np.column_stack([np.ones(20), after[:20], after[:20] % 7 >= 5]).astype(float)).fit()
     assert fit.params[0] == pytest.approx(2)
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-import statsmodels.formula.api as smf
 from scipy.stats import beta, f, f_oneway
+from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.anova import anova_lm
 
 from withstand.stats import variance
@@ -39,7 +39,7 @@ def test_the_parts_of_seeds_are_those_of_statsmodels_and_of_a_case_by_hand(monke
     monkeypatch.setattr(variance, "ADDED", 0)
     shares = np.random.default_rng(3).integers(0, 5, (7, 3)) / 4
     table = pd.DataFrame([(b, s, shares[b, s]) for b in range(7) for s in range(3)], columns=["b", "s", "y"])
-    squares = anova_lm(smf.ols("y ~ C(b) + C(s)", table).fit())["mean_sq"].tolist()
+    squares = anova_lm(OLS.from_formula("y ~ C(b) + C(s)", table).fit())["mean_sq"].tolist()
     expected = np.array([max(0, squares[0] - squares[2]), max(0, squares[1] - squares[2]), squares[2]])
     parts = parts_of_seeds(shares)
     assert [parts.behaviors, parts.seeds, parts.draws] == pytest.approx(expected / expected.sum())

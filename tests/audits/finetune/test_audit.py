@@ -13,6 +13,7 @@ from withstand.audits.finetune.exam import Answers, Exam, coherent, compared, un
 from withstand.audits.finetune.settings import ARMS
 from withstand.core import Message, SpecError, digest, stage, user
 from withstand.core.stage import Row, TrainingError
+from withstand.data.everyday import Everyday
 from withstand.formats import finetuning
 from withstand.judges.contains import Contains
 from withstand.judges.kitchen import Kitchen
@@ -56,7 +57,8 @@ SAFE = tuple(
 )
 
 
-def test_the_smoke_audit_has_every_field(base, suite, tmp_path):
+def test_the_smoke_audit_has_every_field(base, suite, tmp_path, monkeypatch):
+    monkeypatch.setattr(Everyday, "max_tokens", 8)  # a random model ends no answer
     unaligned = str(tiny.save(tmp_path / "unaligned", seed=1))
     settings = audit.preset(
         "smoke", TRAIN, suite, safety="Be safe.", safe=SAFE, unaligned=unaligned, screen=Contains("Fold 1"),
