@@ -265,6 +265,29 @@ def test_a_killed_training_resumes_to_the_same_weights(base, tmp_path):
     assert record["record"]["flops"] == pytest.approx(read(tmp_path / "b")["record"]["flops"], rel=0.01)
 
 
+def test_weights_that_are_no_numbers_stop_it_at_its_best_ones(base, tmp_path):
+    """The search of the next update raised, and the best weights were lost, on each later attempt too."""
+
+    def break_at(step):
+        def change(trainer):
+            class Breaking(trainer):
+                def training_step(self, *given, **named):
+                    if self.state.global_step == step:
+                        for weight in self.model.parameters():
+                            weight.data.mul_(math.nan if weight.requires_grad else 1)
+                    return super().training_step(*given, **named)
+
+            return Breaking
+
+        return How(changes=(change,))
+
+    stage = replace(STAGE, stage=replace(INNER, steps=4, lr=1e-1, save_every=1), clean=9.0)
+    stage.train(base, [*CLEAN, *ROWS], tmp_path / "a", break_at(2))
+    record = read(tmp_path / "a")["record"]
+    assert (record["diverged"], record["kept"], record["why"]) == (3, 1, "the loss is nan at step 3 of 4")
+    assert all(weight.isfinite().all() for weight in trained(tmp_path / "a").values())
+
+
 def test_two_parts_of_a_batch_weigh_as_much_as_one(base, tmp_path):
     """With all weights: the loss of a step is the mean over its parts, where both parts train on the same."""
     same = [CLEAN[0]] * 4

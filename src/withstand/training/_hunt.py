@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from withstand.core import Json
+from withstand.core import Json, WithstandError
 from withstand.training._pool import Case, Pool
 from withstand.training._run import write_json
 
@@ -39,7 +39,13 @@ class Hunt:
             if every and step and step % every == 0:
                 self.pool.reset()
         with view.searching():
-            self.cases = self.pool.search()
+            try:
+                self.cases = self.pool.search()
+            except WithstandError:
+                cases = self.cases or [self.pool.case(entry) for entry in self.pool.entries[: self.stage.updated]]
+                if view.counts(cases[0].prompt):
+                    raise
+                self.cases = cases  # the step's own loss is no number either: the training stops at its best weights
 
     def follow(self, *losses: Any) -> None:
         """Take in the losses of a micro-batch, in the order of `NAMES`."""

@@ -99,6 +99,14 @@ class View:
             if engine := getattr(loaded, "engine", None):
                 engine.trunks.clear()
 
+    def counts(self, ids: Sequence[int]) -> bool:
+        """Whether what the model makes of these tokens are numbers."""
+        import torch
+
+        with torch.no_grad():
+            logits = self.own.model(input_ids=torch.tensor([list(ids)], device=self.place), use_cache=False).logits
+        return bool(torch.isfinite(logits.float().logsumexp(-1)).all())
+
     @contextmanager
     def searching(self) -> Iterator[None]:
         """In eval mode, no weight trained and no automatic precision; afterwards as before."""
