@@ -24,7 +24,7 @@ from withstand.core import (
 )
 from withstand.core.notice import tell_step
 from withstand.engine.engine import engine_of
-from withstand.engine.pieces import Held, work_to_result
+from withstand.engine.pieces import Held, pieces, work_to_result
 from withstand.engine.text import Prompt
 
 
@@ -117,6 +117,16 @@ def answered(attack: Any, behavior: Behavior, target: Target, mark: str) -> Flow
     answer = yield from work_to_result(target.weights(attack), attack.advance, part)
     chat = user(behavior.prompt(f"{behavior.text} [{mark}]"))
     yield TestCase(behavior.id, chat, completion=Completion(chat, **answer["completion"]))
+
+
+def advanced(search: type[Search], attack: Any, model: WhiteBox, parts: Sequence[Json]) -> list[Json]:
+    """`every` steps of the searches for each part; at the end the first and lowest loss, and the fields of the
+    completion."""
+
+    def start(part: Json, held: Held | None) -> Search:
+        return search(attack, model, part, held)
+
+    return pieces(parts, start, attack.step, attack.every)
 
 
 def _lowest(name: str) -> str:

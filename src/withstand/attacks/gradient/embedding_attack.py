@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.gradient._soft import check_soft
-from withstand.attacks.gradient._unsent import Search, answered
+from withstand.attacks.gradient._unsent import Search, advanced, answered
 from withstand.core import Behavior, Flow, Json, Target, UpperBounds, WhiteBox
-from withstand.engine.pieces import Held, pieces
 from withstand.engine.text import make_prompt
 
 
@@ -59,12 +58,7 @@ class EmbeddingAttack:
         return answered(self, behavior, target, f"{self.length} optimized embeddings")
 
     def advance(self, model: WhiteBox, parts: Sequence[Json]) -> list[Json]:
-        """`every` steps for each part; at the end the first and lowest loss, and the fields of the completion."""
-
-        def start(part: Json, held: Held | None) -> Embeddings:
-            return Embeddings(self, model, part, held)
-
-        return pieces(parts, start, self.step, self.every)
+        return advanced(Embeddings, self, model, parts)
 
     def step(self, live: Sequence["Embeddings"]) -> None:
         [search] = live

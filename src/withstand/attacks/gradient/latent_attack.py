@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.gradient._soft import check_soft
-from withstand.attacks.gradient._unsent import Search, answered
+from withstand.attacks.gradient._unsent import Search, advanced, answered
 from withstand.core import Behavior, Flow, Json, SpecError, Target, UpperBounds, WhiteBox
 from withstand.engine.activations import descended, norms, perturbed, places
 from withstand.engine.engine import reduced
-from withstand.engine.pieces import Held, pieces
 from withstand.engine.text import whole_prompt
 
 
@@ -70,12 +69,7 @@ class LatentAttack:
         return answered(self, behavior, target, "perturbed states")
 
     def advance(self, model: WhiteBox, parts: Sequence[Json]) -> list[Json]:
-        """`every` steps for each part; at the end the first and lowest loss, and the fields of the completion."""
-
-        def start(part: Json, held: Held | None) -> States:
-            return States(self, model, part, held)
-
-        return pieces(parts, start, self.step, self.every)
+        return advanced(States, self, model, parts)
 
     def step(self, live: Sequence["States"]) -> None:
         [search] = live
