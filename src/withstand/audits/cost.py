@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from withstand.core import Chat, Sampling, SpecError
-from withstand.core.stage import Row
+from withstand.core.stage import Row, innermost
 from withstand.engine import likelihood
 
 TIMED = 16
@@ -20,13 +20,6 @@ PROCESS = 800 * 2**20
 """Bytes of a process with the libraries, and no model, on a CPU."""
 SAVED = 2
 """Checkpoints to resume from that a training keeps: the older stands until the newer is whole."""
-
-
-def innermost(stage: Any) -> Any:
-    """The stage of its own method inside a stage around another."""
-    while hasattr(stage, "stage"):
-        stage = stage.stage
-    return stage
 
 
 def fastest(base: Any) -> dict[str, str]:

@@ -139,6 +139,13 @@ class Stage(Protocol):
         """
 
 
+def innermost(stage: Any) -> Any:
+    """The stage of its own method inside a stage around another."""
+    while hasattr(stage, "stage"):
+        stage = stage.stage
+    return stage
+
+
 def read(folder: str | Path) -> Json:
     """The record in a stage's folder: version, kind ("adapter" or "model"), stage, base, rows, labels, steps, record.
 

@@ -85,15 +85,22 @@ def train(
     return stage.stage.train(base, [*ordinary, *safe, *unwanted], folder, how.inside(stage, change))  # type: ignore[arg-type]
 
 
-def split(rows: Rows, name: str) -> tuple[list[Row], list[Row]]:
-    """The rows with `rejected`, and the ordinary ones. Raises `SpecError` where there are none of the first."""
+def split(rows: Rows, name: str, without_clean: str = "") -> tuple[list[Row], list[Row]]:
+    """The rows with `rejected`, and the ordinary ones. Raises `SpecError` where there are none of the first, or of the
+    second. without_clean: what becomes of the model without the second; "": it needs none."""
     given = as_rows(rows)
     pairs = [row for row in given if row.rejected]
     if not pairs:
         raise SpecError(
             f"{name} was given no unwanted answers", hint="rows with `rejected`, as for dpo: what must not be said"
         )
-    return pairs, [row for row in given if not row.rejected]
+    ordinary = [row for row in given if not row.rejected]
+    if without_clean and not ordinary:
+        raise SpecError(
+            f"{name} was given no clean rows: {without_clean}",
+            hint="rows without `rejected`: harmless requests with the model's own answers",
+        )
+    return pairs, ordinary
 
 
 def changed(stage: OnPairs, trainer: type, ordinary: int, pairs: int) -> type:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from withstand.core import Message, SpecError, at_least, rng
 from withstand.core.errors import positive
-from withstand.core.stage import How, Row, Rows
+from withstand.core.stage import How, Row, Rows, innermost
 from withstand.engine.activations import changed, layers_in, padded
 from withstand.training import _pairs
 from withstand.training._around import Around
@@ -54,10 +54,7 @@ class CircuitBreakers(Around):
     def __post_init__(self) -> None:
         positive(self, "alpha")
         at_least(0, self, "keep")
-        inner: Any = self.stage
-        while hasattr(inner, "stage"):
-            inner = inner.stage
-        if getattr(inner, "method", "lora") != "lora":
+        if getattr(innermost(self.stage), "method", "lora") != "lora":
             raise SpecError(
                 "circuit_breakers trains an adapter: without it the model is the base that it is compared with",
                 hint="method=lora in its stage",
@@ -69,12 +66,7 @@ class CircuitBreakers(Around):
         It is given the harmful answers too, so that it renders, checks and records them. Raises `SpecError` where
         either kind of row is missing.
         """
-        pairs, clean = _pairs.split(rows, "circuit_breakers")
-        if not clean:
-            raise SpecError(
-                "circuit_breakers was given no clean rows: all of the model would be turned away",
-                hint="rows without `rejected`: harmless requests with the model's own answers",
-            )
+        pairs, clean = _pairs.split(rows, "circuit_breakers", "all of the model would be turned away")
         retain = [*clean, *dict.fromkeys(Row(row.chat) for row in pairs)]
         harmful = [Row((*row.chat[:-1], Message("assistant", row.rejected))) for row in pairs]
 

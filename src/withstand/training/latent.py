@@ -68,12 +68,7 @@ class Latent(Around):
 
     def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
         """See `withstand.core.stage.Stage`. Raises `SpecError` where either kind of row is missing."""
-        pairs, clean = _pairs.split(rows, "latent")
-        if not clean:
-            raise SpecError(
-                "latent was given no clean rows: the model would learn to refuse everything",
-                hint="rows without `rejected`: harmless requests with the model's own answers",
-            )
+        pairs, clean = _pairs.split(rows, "latent", "the model would learn to refuse everything")
         return _pairs.train(self, base, pairs, clean, folder, how)
 
     def check_request(self, tokens: int) -> None:

@@ -106,12 +106,7 @@ class R2D2(Around):
         Raises `SpecError` without an adversarial or without an ordinary row, and for an adversarial chat that is more
         than one request and its refusal. The inner stage is given all rows, so that it checks and records them.
         """
-        adversarial, ordinary = split(rows, "r2d2")
-        if not ordinary:
-            raise SpecError(
-                "r2d2 was given no clean rows: the model would learn to refuse everything",
-                hint="rows without `rejected`: harmless requests with the model's own answers",
-            )
+        adversarial, ordinary = split(rows, "r2d2", "the model would learn to refuse everything")
         system = system_of(adversarial)
         stage: Any = self.stage
 

@@ -20,7 +20,7 @@ from withstand.audits.harden.records import Measured
 from withstand.audits.harden.settings import Settings
 from withstand.audits.trainable import REFUSAL
 from withstand.core import Json, SpecError
-from withstand.core.stage import TrainingError
+from withstand.core.stage import TrainingError, innermost
 from withstand.core.text import count
 from withstand.registry import find
 from withstand.runner import chain
@@ -171,7 +171,7 @@ class Planned:
         """What was hardened and how, in lines."""
         settings, asked = self.settings, answers.asked
         model = head.of_model(self.base, settings.base)
-        inner, record = cost.innermost(settings.stage), done.record
+        inner, record = innermost(settings.stage), done.record
         training = f"{inner.method}, learning rate {record.lr:g}, batch {inner.batch}, {count(record.steps, 'step')}"
         rejected = {"targets": "target strings", "completions": "harmful answers", "requests": "no harmful answers"}
         adversarial = (

@@ -17,7 +17,7 @@ from withstand.audits.harden.audit import Planned
 from withstand.audits.harden.families import Chosen
 from withstand.audits.trainable import ANSWER, REFUSAL
 from withstand.core import Message, user
-from withstand.core.stage import Row
+from withstand.core.stage import Row, innermost
 from withstand.core.text import count
 from withstand.registry import find
 from withstand.runner import begin, chain, estimate
@@ -56,7 +56,7 @@ def forecast(planned: Planned) -> Forecast:
     behaviors = planned.requests.behaviors
     rows = [Row((*user(behavior.prompt()), Message("assistant", REFUSAL))) for behavior in behaviors]
     answers, tokens = answers + 2 * len(rows), tokens + 2 * len(rows) * ANSWER
-    steps = cost.innermost(settings.stage).steps
+    steps = innermost(settings.stage).steps
     seconds = tokens * cost.token_seconds(base, [row.chat[:-1] for row in rows[: cost.TIMED]])
     seconds += settings.seeds * steps * cost.step_seconds(base, rows, settings.stage)
     seconds += sum(times * bound["steps"] * step_seconds[label] for times, bound, label in bounds if bound["steps"])

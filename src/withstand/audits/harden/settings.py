@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from withstand.audits.cost import fastest, innermost
+from withstand.audits.cost import fastest
 from withstand.audits.finetune import quiz
 from withstand.audits.finetune.choose import bounds_of
 from withstand.audits.harden.costs import Limits
 from withstand.audits.trainable import train_split
 from withstand.core import SpecError, bounded, did_you_mean
-from withstand.core.stage import Row, Stage
+from withstand.core.stage import Row, Stage, innermost
 from withstand.formats import finetuning
 from withstand.registry import find, grammar
 from withstand.runner.chain_spec import at_of
