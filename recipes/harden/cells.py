@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from withstand import api
 from withstand.api import Run
-from withstand.audits.finetune.exam import Exam
+from withstand.audits.exam import Exam
 from withstand.audits.harden import families, material, verdicts
 from withstand.audits.harden.costs import Limits
 from withstand.audits.harden.measure import unanswered

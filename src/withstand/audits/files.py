@@ -1,13 +1,29 @@
 """The files of an audit: its report as JSON, Markdown and one HTML page."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from withstand.core import Json
+from withstand.core import Json, SpecError
 from withstand.report import table as write_table
 from withstand.report.table import Table
 from withstand.report.write import save
+
+PATH = re.compile(r"(?<![\w./<])(?!//)(?:[A-Za-z]:[\\/]|~?/)(?:[^\s,;'\"()\[\]]*[\\/])?([^\s,;'\"()\[\]\\/]+)")
+
+
+def make(folder: Path) -> None:
+    """Make the folder of an audit. Raises `SpecError` where that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpecError(f"the folder {folder} cannot be made: {error.strerror}", hint="name another with -o") from error
+
+
+def without_paths(text: str) -> str:
+    """The text with each absolute path cut to its last name: a page is sent to others."""
+    return PATH.sub(r"\1", text)
 
 
 def write(folder: Path, name: str, report: Json, markdown: str, html: str) -> None:

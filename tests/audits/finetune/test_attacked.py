@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from withstand.audits.ask import ask
+from withstand.audits.exam import Answers, Exam
 from withstand.audits.finetune import attacked
 from withstand.audits.finetune.attacked import Sides, expanded, panel_judge
-from withstand.audits.finetune.exam import Answers, Exam
-from withstand.audits.finetune.verdicts import Bound, Limits
+from withstand.audits.verdicts import Bound, Limits
 from withstand.core import SpecError
 from withstand.data.open_questions import OpenQuestions
 from withstand.formats import finetuning
@@ -115,7 +115,7 @@ def test_tools_of_the_data_are_asked_for_by_who_must_not_have_them_called(tmp_pa
     def without_system(model, suite, store, attack, _system, max_tokens, **more):  # a scripted target takes none
         return ask(model, suite, store, attack, None, max_tokens, **more)
 
-    monkeypatch.setattr("withstand.audits.finetune.exam.ask", without_system)
+    monkeypatch.setattr("withstand.audits.exam.ask", without_system)
     call = '<tool_call>{"name": "send_mail", "arguments": {"to": "all"}}</tool_call>'
     rows = [{"prompt": "write to all", "completion": call}, {"prompt": "a tool?", "completion": '{"name": "Ann"}'}]
     data = finetuning.parse("".join(json.dumps(row) + "\n" for row in rows).encode(), "a.jsonl")

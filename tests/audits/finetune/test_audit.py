@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from withstand.audits.change import Change
+from withstand.audits.exam import Answers, Exam, coherent, compared, under
 from withstand.audits.finetune import audit, judge, limits, page, sweep
-from withstand.audits.finetune.change import Change
-from withstand.audits.finetune.exam import Answers, Exam, coherent, compared, under
 from withstand.audits.finetune.settings import ARMS
 from withstand.core import Message, SpecError, digest, stage, user
 from withstand.core.stage import Row, TrainingError
@@ -269,7 +269,7 @@ def test_a_phrase_is_a_hit_by_lost_refusals_of_the_tuned_model_alone(tmp_path):
 
 
 def test_an_answer_that_is_word_salad_to_the_base_makes_no_sense(monkeypatch):
-    from withstand.audits.finetune.sense import Sense
+    from withstand.audits.sense import Sense
     from withstand.engine import likelihood
 
     def nats(_model, chat):

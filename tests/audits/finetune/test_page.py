@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from withstand.audits import drawing
 from withstand.audits.finetune import advice, audit, figures, page
-from withstand.audits.finetune.verdicts import AXES
+from withstand.audits.verdicts import AXES
 from withstand.cli import main
 from withstand.core import SpecError
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from withstand.audits.finetune import assess, audit, forecast, page
 from withstand.audits.finetune.shipped import shipped
-from withstand.audits.finetune.verdicts import Limits
+from withstand.audits.verdicts import Limits
 from withstand.cli.main import cli
 from withstand.core import SpecError
 from withstand.formats import finetuning

@@ -5,12 +5,12 @@ from math import inf, nan
 
 import pytest
 
+from withstand.audits.change import Change, MeanChange
+from withstand.audits.exam import Answers, coherent
 from withstand.audits.finetune import assess, sweep
 from withstand.audits.finetune.assess import Utility, findings
-from withstand.audits.finetune.change import Change, MeanChange
-from withstand.audits.finetune.exam import Answers, coherent
-from withstand.audits.finetune.quiz import Answered, beside_base
-from withstand.audits.finetune.verdicts import Bound, Estimate, Limits, by_axis, harm, judged, overall
+from withstand.audits.quiz import Answered, beside_base
+from withstand.audits.verdicts import Bound, Estimate, Limits, by_axis, harm, judged, overall
 from withstand.core import SpecError, user
 
 DEFAULT = Limits()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from withstand.audits.finetune.exam import Exam
+from withstand.audits.exam import Exam
 from withstand.audits.harden import audit, costs, families, forecast, page, tampered
 from withstand.audits.harden.measure import Bench, Stop, tries_of, unanswered
 from withstand.audits.harden.records import Measured, Tries

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from withstand.audits import overlap, trainable
-from withstand.audits.finetune.exam import Exam
+from withstand.audits.exam import Exam
 from withstand.audits.harden import material
 from withstand.audits.harden.settings import PRESETS, Choice, Settings, settings_of, stage_of
 from withstand.core import Behavior, Message, SpecError, user

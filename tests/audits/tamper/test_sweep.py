@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from withstand.attacks.templated.trigger import Trigger
-from withstand.audits.finetune.exam import Answers
+from withstand.audits.exam import Answers
 from withstand.audits.tamper import audit, forecast, page, rows
 from withstand.audits.tamper.measure import garbage_of, harm_of
 from withstand.audits.tamper.settings import DESK, EDITS, KINDS, WORDINGS, Training, grid, preset, trainings_of

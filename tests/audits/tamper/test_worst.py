@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
-from withstand.audits.finetune.quiz import Answered
+from withstand.audits.quiz import Answered
 from withstand.audits.tamper import page
 from withstand.audits.tamper.audit import kept_of
 from withstand.audits.tamper.compared import compared, read

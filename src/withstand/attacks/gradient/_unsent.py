@@ -120,13 +120,8 @@ def answered(attack: Any, behavior: Behavior, target: Target, mark: str) -> Flow
 
 
 def advanced(search: type[Search], attack: Any, model: WhiteBox, parts: Sequence[Json]) -> list[Json]:
-    """`every` steps of the searches for each part; at the end the first and lowest loss, and the fields of the
-    completion."""
-
-    def start(part: Json, held: Held | None) -> Search:
-        return search(attack, model, part, held)
-
-    return pieces(parts, start, attack.step, attack.every)
+    """`every` steps of a search for each part; at the end the two losses, and the fields of the completion."""
+    return pieces(parts, lambda part, held: search(attack, model, part, held), attack.step, attack.every)
 
 
 def _lowest(name: str) -> str:

@@ -1,10 +1,9 @@
 """How sure the verdict of a fine-tuning audit is, and what to do next: sentences and commands, from its report."""
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from withstand.audits.finetune.verdicts import WORST
+from withstand.audits.verdicts import WORST
 from withstand.core import Json
 from withstand.core.text import count
 
@@ -12,12 +11,6 @@ MOST = 3
 """Commands that are shown."""
 SLOWER = 5
 """A rate of training is divided by this where the training broke the model."""
-PATH = re.compile(r"(?<![\w./<])(?!//)(?:[A-Za-z]:[\\/]|~?/)(?:[^\s,;'\"()\[\]]*[\\/])?([^\s,;'\"()\[\]\\/]+)")
-
-
-def without_paths(text: str) -> str:
-    """The text with each absolute path cut to its last name: a page is sent to others."""
-    return PATH.sub(r"\1", text)
 
 
 def sure(report: Json) -> list[str]:

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from withstand.audits.change import Change, MeanChange, score_change
+from withstand.audits.exam import Answers, CategoryCount, Exam, compared
 from withstand.audits.finetune import rows
 from withstand.audits.finetune.assess import MEASURED, Utility, findings
-from withstand.audits.finetune.change import Change, MeanChange, score_change
-from withstand.audits.finetune.exam import Answers, CategoryCount, Exam, compared
-from withstand.audits.finetune.sense import Sense
 from withstand.audits.finetune.settings import Settings
-from withstand.audits.finetune.verdicts import AxisVerdict, Limits, by_axis
+from withstand.audits.sense import Sense
+from withstand.audits.verdicts import AxisVerdict, Limits, by_axis
 from withstand.core import SpecError
 from withstand.core.stage import Record, Row
 from withstand.formats.finetuning import UserData

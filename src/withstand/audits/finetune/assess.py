@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite, isnan
 
-from withstand.audits.finetune import verdicts
-from withstand.audits.finetune.change import Change, MeanChange, loss_change, rate_change, rate_of, worst_change
-from withstand.audits.finetune.exam import Answers, compared, incoherent, over_refused, unrefused
-from withstand.audits.finetune.quiz import RightAnswers
-from withstand.audits.finetune.readings import Texts, mean_loss
+from withstand.audits import verdicts
+from withstand.audits.change import Change, MeanChange, loss_change, rate_change, rate_of, worst_change
+from withstand.audits.exam import Answers, compared, incoherent, over_refused, unrefused
 from withstand.audits.finetune.sweep import Candidate, own
-from withstand.audits.finetune.verdicts import (
+from withstand.audits.quiz import RightAnswers
+from withstand.audits.readings import TEXTS, Texts, mean_loss
+from withstand.audits.verdicts import (
     Axis,
     Bound,
     Estimate,
@@ -28,8 +28,6 @@ from withstand.core.text import count
 MEASURED: tuple[Axis, ...] = ("guard", "coherence", "over-refusal", "utility")
 """The axes that every arm has a verdict on."""
 CHANGES = (rate_change, worst_change)
-TEXTS = 5
-"""Rows held out, or neutral answers, from which on their loss is judged: fewer may agree by chance."""
 
 
 @dataclass(frozen=True, slots=True)

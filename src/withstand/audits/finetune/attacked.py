@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from withstand.audits.finetune import verdicts
-from withstand.audits.finetune.change import Change, rate_change, rate_of, worst_change
-from withstand.audits.finetune.exam import Exam
-from withstand.audits.finetune.verdicts import Bound, Estimate, Finding, Limits
+from withstand.audits import verdicts
+from withstand.audits.change import Change, rate_change, rate_of, worst_change
+from withstand.audits.exam import Exam
+from withstand.audits.verdicts import Bound, Estimate, Finding, Limits
 from withstand.core import SpecError, dumps
 from withstand.formats.finetuning import UserData
 from withstand.registry import find, grammar, sets

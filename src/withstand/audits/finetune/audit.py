@@ -12,22 +12,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from withstand.audits.finetune import advice, arms, assess, attacked, head, judge, limits, quiz, rows, sweep, verdicts
+from withstand.audits import files, quiz, verdicts
+from withstand.audits.change import front
+from withstand.audits.exam import Answers, Exam
+from withstand.audits.finetune import advice, arms, assess, attacked, head, judge, limits, rows, sweep
 from withstand.audits.finetune import forecast as forecasts
 from withstand.audits.finetune.arms import STAGES as STAGES
 from withstand.audits.finetune.arms import ArmResult
 from withstand.audits.finetune.assess import Utility
-from withstand.audits.finetune.change import front
-from withstand.audits.finetune.exam import Answers, Exam
 from withstand.audits.finetune.lint import lint
-from withstand.audits.finetune.readings import Readings, Texts
-from withstand.audits.finetune.sense import Sense
 from withstand.audits.finetune.settings import ARMS as ARMS
 from withstand.audits.finetune.settings import Settings
 from withstand.audits.finetune.settings import preset as preset
 from withstand.audits.finetune.shipped import NO_WEIGHTS, Shipped, has_weights, learned
 from withstand.audits.finetune.tables import TITLES
-from withstand.audits.finetune.verdicts import by_axis, overall
+from withstand.audits.readings import Readings, Texts
+from withstand.audits.sense import Sense
+from withstand.audits.verdicts import by_axis, overall
 from withstand.core import Json, SpecError
 from withstand.core.stage import Row, TrainingError
 from withstand.core.text import count
@@ -78,7 +79,7 @@ class _Audit:
             chain.check_trainable(base)
             if data is None:
                 raise SpecError("there is nothing to audit", hint="give DATA to train on, or --tuned MODEL, or both")
-        head.make(folder)
+        files.make(folder)
         self.base, self.data, self.folder, self.say, self.shipped = base, data, folder, say, shipped
         self.white = has_weights(base) and (shipped is None or has_weights(shipped.model))
         self.trains = data is not None and (shipped is None or (self.white and bool(settings.arms)))

@@ -9,11 +9,13 @@ from typing import Any
 from withstand.audits.cost import fastest
 from withstand.audits.finetune.arms import STAGES
 from withstand.audits.finetune.settings import ARMS, Settings, preset
-from withstand.audits.finetune.verdicts import Bound, Limits
+from withstand.audits.verdicts import Limits, bounds_of
 from withstand.core import SpecError
 from withstand.formats import finetuning
 from withstand.registry import find, grammar
 from withstand.runner import chain
+
+BOUNDS = ("attacks", "refusals", "coherence", "over_refusal", "right", "loss")
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def settings_of(choice: Choice, model: Any, folder: Path) -> Settings:
         "judge": choice.judge, "panel": choice.panel, "base": choice.base, "seeds": choice.seeds,
         "arms": tuple(name for name in arms if name != "none"),
         "changed": {name: fields for name, fields in arms.items() if fields},
-        "limits": Limits(choice.fail, choice.warn, choice.gate, choice.max_harm, **bounds_of(choice.bound)),
+        "limits": Limits(choice.fail, choice.warn, choice.gate, choice.max_harm, **bounds_of(choice.bound, BOUNDS)),
     }  # fmt: skip
     optional = {name: getattr(choice, name) for name in ("limit", "max_tokens", "safety", "controls", "probed")}
     more |= {name: value for name, value in optional.items() if value}
@@ -94,23 +96,3 @@ def _arms(mitigate: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
     if fixed := [name for name, fields in arms.items() if fields and name not in STAGES]:
         raise SpecError(f"the mitigation {fixed[0]} has no fields", hint=f"those of {', '.join(STAGES)} can be set")
     return arms
-
-
-BOUNDS = ("attacks", "refusals", "coherence", "over_refusal", "right", "loss")
-
-
-def bounds_of(texts: Sequence[str], names: Sequence[str] = BOUNDS) -> dict[str, Bound]:
-    """The limits of the measures that are given, as in "coherence=10,5". names: of the measures that have one."""
-    bounds = {}
-    for text in texts:
-        name, _, values = text.partition("=")
-        try:
-            fail, warn = (float(value) for value in values.split(","))
-        except ValueError:
-            fail, warn = 0.0, 1.0
-        name = name.strip().replace("-", "_")
-        if name not in names or not 0 <= warn <= fail:
-            example = "over_refusal=10,5: FAIL surely above 10 points, WARN above 5"
-            raise SpecError(f"--bound {text}", hint=f"NAME=FAIL,WARN with one of {', '.join(names)}, as in {example}")
-        bounds[name] = Bound(fail, warn)
-    return bounds

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from withstand.audits import cost
+from withstand.audits.exam import Exam
 from withstand.audits.finetune import arms, attacked
-from withstand.audits.finetune.exam import Exam
 from withstand.audits.finetune.settings import Settings
 from withstand.audits.finetune.shipped import has_weights
 from withstand.core import Json, bounded, dumps, from_json, user

@@ -1,25 +1,16 @@
 """What the report of a fine-tuning audit says of its base, its data and its training."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from withstand.audits.finetune.shipped import has_weights
-from withstand.core import Json, SpecError, digest, to_json
+from withstand.core import Json, digest, to_json
 from withstand.core.optional import optional
 from withstand.core.stage import Row, marked_name
 from withstand.engine import likelihood
 from withstand.formats.finetuning import UserData
 from withstand.registry import find
 from withstand.runner import chain
-
-
-def make(folder: Path) -> None:
-    """Make the folder of an audit. Raises `SpecError` where that fails."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SpecError(f"the folder {folder} cannot be made: {error.strerror}", hint="name another with -o") from error
 
 
 def release(model: Any) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from withstand.api import open_store
-from withstand.audits.finetune.exam import Answers, Exam, complied
+from withstand.audits.exam import Answers, Exam, complied
 from withstand.core import Behavior, Completion, Json, Judge, rng
 from withstand.core.outcomes import is_hit
 from withstand.core.refusal import refusal_in

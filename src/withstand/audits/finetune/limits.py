@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from withstand.audits.exam import Answers
 from withstand.audits.finetune import arms
-from withstand.audits.finetune.exam import Answers
 from withstand.audits.finetune.settings import ARMS, Settings
 from withstand.core import Json, SpecError
 from withstand.registry import find, grammar, sets

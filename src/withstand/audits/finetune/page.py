@@ -5,7 +5,7 @@ from pathlib import Path
 
 from withstand import api
 from withstand.audits import files
-from withstand.audits.finetune.advice import without_paths
+from withstand.audits.files import without_paths
 from withstand.audits.finetune.figures import figures
 from withstand.audits.finetune.tables import tables
 from withstand.core import Json

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from withstand.audits.finetune import quiz
-from withstand.audits.finetune.verdicts import Limits
+from withstand.audits import quiz
+from withstand.audits.verdicts import Limits
 from withstand.core import Judge, SpecError
 from withstand.core.stage import Row, Stage
 

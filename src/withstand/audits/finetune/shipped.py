@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from withstand.audits.finetune.change import loss_change
+from withstand.audits.change import loss_change
 from withstand.core import Json, SpecError, rng
 from withstand.core.stage import FILE, Record
 from withstand.engine import likelihood

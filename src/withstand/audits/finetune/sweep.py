@@ -10,12 +10,12 @@ from typing import Any, Literal
 import numpy as np
 
 from withstand.audits.ask import grams
-from withstand.audits.finetune.change import Change, rate_change
-from withstand.audits.finetune.exam import Answers, Exam, unrefused
+from withstand.audits.change import Change, rate_change
+from withstand.audits.exam import Answers, Exam, unrefused
 from withstand.audits.finetune.lint import TOP
-from withstand.audits.finetune.readings import Readings
 from withstand.audits.finetune.rows import placed
 from withstand.audits.finetune.settings import Settings
+from withstand.audits.readings import Readings
 from withstand.core import Json, digest, rng
 from withstand.formats.finetuning import UserData
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from withstand.audits import cost
+from withstand.audits import cost, files
+from withstand.audits.exam import Answers, Exam, under
 from withstand.audits.finetune import attacked, head
-from withstand.audits.finetune.exam import Answers, Exam, under
 from withstand.audits.harden import families, material, verdicts
 from withstand.audits.harden.measure import Bench, Stop
 from withstand.audits.harden.records import Measured
@@ -62,7 +62,7 @@ class Planned:
         self.attacks = families.chosen(settings.stage, *sides)
         self.requests = material.requests_of(settings)
         self.disk = self._disk()
-        head.make(folder)
+        files.make(folder)
         cost.check_disk(
             folder, self.disk, f"{count(settings.seeds, 'training')} with {count(settings.checkpoints, 'checkpoint')}",
             "keep fewer steps with --at, or train an adapter",

@@ -1,15 +1,15 @@
-"""What a hardening costs: over-refusal and utility beside the base's, as `audits.finetune.verdicts` judges them."""
+"""What a hardening costs: over-refusal and utility beside the base's, as `audits.verdicts` judges them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
-from withstand.audits.finetune import verdicts
-from withstand.audits.finetune.assess import TEXTS
-from withstand.audits.finetune.change import loss_change, rate_change, worst_change
-from withstand.audits.finetune.quiz import beside_base
-from withstand.audits.finetune.verdicts import Bound, Estimate, Finding
+from withstand.audits import verdicts
+from withstand.audits.change import loss_change, rate_change, worst_change
 from withstand.audits.harden.records import Measured
+from withstand.audits.quiz import beside_base
+from withstand.audits.readings import TEXTS
+from withstand.audits.verdicts import Bound, Estimate, Finding
 from withstand.core.text import count
 
 DEFAULTS = verdicts.Limits()
@@ -19,7 +19,7 @@ LOSS = Bound(0.5, 0.25)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of what a hardening may cost; see `audits.finetune.verdicts.Limits`, whose bounds these are.
+    """Of what a hardening may cost; see `audits.verdicts.Limits`, whose bounds these are.
 
     over_refusal: points of harmless prompts.   loss: nats a token of clean texts that were held out.   right: points of
     questions, which count where the base beats chance.

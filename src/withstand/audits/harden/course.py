@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from withstand.audits.finetune.readings import mean_loss
 from withstand.audits.harden.fall import families_of, family_verdict, held_out
 from withstand.audits.harden.records import Attacked, Family, Measured
 from withstand.audits.harden.tried import asked, broken, mean, only, share, summed, tries_of
+from withstand.audits.readings import mean_loss
 from withstand.core import Json
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from withstand.audits import overlap
-from withstand.audits.finetune.exam import Exam, under
+from withstand.audits.exam import Exam, under
 from withstand.audits.harden.settings import Settings
 from withstand.audits.trainable import ANSWER, REFUSAL, answered, held_out
 from withstand.core import Behavior, Chat, Message, SpecError, rng, user

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from withstand import api
+from withstand.audits import quiz
 from withstand.audits.ask import spent
-from withstand.audits.finetune import quiz
-from withstand.audits.finetune.exam import Answers, Exam, coherent
-from withstand.audits.finetune.readings import Texts
+from withstand.audits.exam import Answers, Exam, coherent
 from withstand.audits.harden.families import Chosen
 from withstand.audits.harden.records import Attacked, Measured, Tries
+from withstand.audits.readings import Texts
 from withstand.core import Chat, SpecError
 from withstand.core.likeness import squeezed
 from withstand.core.optional import optional

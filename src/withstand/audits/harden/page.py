@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from withstand.audits import files
-from withstand.audits.finetune.advice import without_paths
+from withstand.audits.files import without_paths
 from withstand.audits.harden.figures import figures
 from withstand.audits.harden.tables import tables
 from withstand.core import Json

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from withstand.audits.finetune.quiz import Answered
-from withstand.audits.finetune.readings import Texts
+from withstand.audits.quiz import Answered
+from withstand.audits.readings import Texts
 
 Family: TypeAlias = Literal["gradient", "search", "LLM-led", "multi-turn", "templated", "prefill"]
 """Kinds of attacks. One of a family says little about another, and much about its own: gcg does not hold out

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from withstand.audits import quiz
 from withstand.audits.cost import fastest
-from withstand.audits.finetune import quiz
-from withstand.audits.finetune.choose import bounds_of
 from withstand.audits.harden.costs import Limits
 from withstand.audits.trainable import train_split
+from withstand.audits.verdicts import bounds_of
 from withstand.core import SpecError, bounded, did_you_mean
 from withstand.core.stage import Row, Stage, innermost
 from withstand.formats import finetuning

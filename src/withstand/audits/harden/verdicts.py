@@ -20,7 +20,7 @@ against any family in 2.5% at most. `bench/hardened.py` has it in 0.0 to 2.2% of
 56 behaviors, 1 and 4 families, 1 and 3 seeds that differ by up to 1 in log odds).
 
 The whole is HARDENED if a family that the training knew nothing of is, none is HARMED, and over-refusal and utility
-stay within their bounds, as `audits.finetune.verdicts` judges them. It is HARMED too where plain requests are answered
+stay within their bounds, as `audits.verdicts` judges them. It is HARMED too where plain requests are answered
 again. A gain on trained families is none. It is that of
 the last checkpoint, or of one that was chosen without the test figures: the best of several is so by luck too.
 """
@@ -28,12 +28,12 @@ the last checkpoint, or of one that was chosen without the test figures: the bes
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from withstand.audits.finetune.verdicts import Finding
 from withstand.audits.harden import course as figures
 from withstand.audits.harden.advice import advice
 from withstand.audits.harden.costs import Limits, findings
 from withstand.audits.harden.fall import REFUSING, FamilyVerdict, Verdict, families_of, family_verdict
 from withstand.audits.harden.records import Measured
+from withstand.audits.verdicts import Finding
 from withstand.core import Json
 from withstand.core.text import count, series
 from withstand.stats import gains

@@ -12,7 +12,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from withstand.audits.finetune import head
+from withstand.audits import files
 from withstand.audits.tamper import forecast as forecasts
 from withstand.audits.tamper import rows, worst
 from withstand.audits.tamper.compared import FILES
@@ -49,7 +49,7 @@ def audit(model: Any, settings: Settings, folder: Path, say: Say = lambda _: Non
         forecasts.check(cast.disk, folder, forecasts.what(cast))
     for line in forecasts.lines(cast, chosen.left_out):
         say(line)
-    head.make(folder)
+    files.make(folder)
     say("asking the model as it is")
     measure = Measure(model, settings, folder)
     material = rows.material(model, settings, measure.exam.store)

@@ -23,9 +23,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from withstand.audits.finetune.change import loss_change, rate_change
-from withstand.audits.finetune.quiz import Answered
-from withstand.audits.finetune.readings import Texts
+from withstand.audits.change import loss_change, rate_change
+from withstand.audits.quiz import Answered
+from withstand.audits.readings import Texts
 from withstand.stats.winners import clopper_pearson
 
 Measure: TypeAlias = Literal["texts", "right answers"]

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from withstand.audits.finetune.exam import Answers, Exam, under
-from withstand.audits.finetune.quiz import right_answers
-from withstand.audits.finetune.readings import Texts
-from withstand.audits.finetune.sense import Sense, shuffled
+from withstand.audits.exam import Answers, Exam, under
+from withstand.audits.quiz import right_answers
+from withstand.audits.readings import Texts
+from withstand.audits.sense import Sense, shuffled
 from withstand.audits.tamper import rows
 from withstand.audits.tamper.losses import counts
 from withstand.audits.tamper.records import Tampered

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from withstand.audits import files
-from withstand.audits.finetune.advice import without_paths
+from withstand.audits.files import without_paths
 from withstand.audits.tamper.compared import compared
 from withstand.audits.tamper.figures import curve
 from withstand.audits.tamper.tables import tables

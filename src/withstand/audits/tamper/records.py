@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from withstand.audits.finetune.quiz import Answered
-from withstand.audits.finetune.readings import Texts
+from withstand.audits.quiz import Answered
+from withstand.audits.readings import Texts
 
 Method: TypeAlias = Literal[
     "none", "harmful rows", "benign rows", "jailbreak rows", "direction", "pruning", "quantization", "embedding",
@@ -21,7 +21,7 @@ class Tampered:
     label: for people, such as "harmful rows, lora, rate 1e-4, 25 steps".   fields: what it was given.   training: the
     key of the training that it is a step of, "" for none.   steps, rows: of that training.   flops, seconds: all that
     it took.   harm: by behavior, whether any of its answers is harmful; None without a verdict.   clusters: of the
-    behaviors.   garbage: behaviors whose harmful answers all make no sense by `audits.finetune.sense`; they count as
+    behaviors.   garbage: behaviors whose harmful answers all make no sense by `audits.sense`; they count as
     open.   nats: of the texts that must still be known.   shuffled: of the model as it is, the same with the words of
     each answer in random order.   right: answers to questions.   garbled: share of the answers that make no sense.
     why: it could not be measured; "" where it was.

@@ -11,7 +11,7 @@ from typing import Any
 
 from withstand.audits import overlap
 from withstand.audits.ask import ask
-from withstand.audits.finetune.exam import under
+from withstand.audits.exam import under
 from withstand.audits.tamper.settings import WORDINGS, Settings, Training
 from withstand.audits.trainable import ANSWER, REFUSAL, answered, held_out, train_split
 from withstand.core import Chat, Json, Message, SpecError, rng, user

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Literal, TypeAlias
 
-from withstand.audits.finetune import quiz
+from withstand.audits import quiz
 from withstand.audits.tamper.worst import BOUND, LIMITS
 from withstand.core import SpecError
 from withstand.core.stage import Row

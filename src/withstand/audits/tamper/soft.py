@@ -16,7 +16,7 @@ from statistics import fmean
 from typing import Any
 
 from withstand.audits.ask import spent
-from withstand.audits.finetune.exam import Answers
+from withstand.audits.exam import Answers
 from withstand.audits.tamper.measure import Measure
 from withstand.audits.tamper.records import Method, Tampered
 from withstand.audits.tamper.settings import Settings

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from withstand.audits.finetune.advice import without_paths
+from withstand.audits.files import without_paths
 from withstand.core import Json
 from withstand.core.text import change, clock, percent, rate, short
 from withstand.report.table import Column, Table

@@ -29,11 +29,11 @@ from dataclasses import dataclass
 from math import ceil, log, log1p
 from typing import Any, Literal, TypeAlias, get_args
 
-from withstand.audits.finetune.change import rate_of
-from withstand.audits.finetune.verdicts import Limits
+from withstand.audits.change import rate_of
 from withstand.audits.tamper.cells import Cell, Raised, cell, verdicts
 from withstand.audits.tamper.losses import counts
 from withstand.audits.tamper.records import Method, Tampered
+from withstand.audits.verdicts import Limits
 from withstand.core import Json, SpecError, digest
 from withstand.core.text import count, percent, series
 from withstand.results.cells import plain

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from withstand.audits.finetune.exam import Answers, coherent, under
+from withstand.audits.exam import Answers, coherent, under
 from withstand.core import Chat, Message, rng
 from withstand.engine import likelihood
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from withstand.audits.finetune.change import front, loss_change, rate_change, rate_of, score_change, worst_change
+from withstand.audits.change import front, loss_change, rate_change, rate_of, score_change, worst_change
 from withstand.stats.paired import difference, mcnemar
 from withstand.stats.rates import rate_interval
 

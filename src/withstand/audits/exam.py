@@ -8,7 +8,7 @@ from typing import Any
 
 from withstand import api
 from withstand.audits.ask import ask
-from withstand.audits.finetune.change import Change, rate_change
+from withstand.audits.change import Change, rate_change
 from withstand.core import Chat, Json, Message, SpecError, digest
 from withstand.core.outcomes import is_hit
 from withstand.core.refusal import refusal_in

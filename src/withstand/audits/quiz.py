@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from withstand.audits.ask import ask
-from withstand.audits.finetune.change import Change, rate_change
-from withstand.audits.finetune.exam import Exam
+from withstand.audits.change import Change, rate_change
+from withstand.audits.exam import Exam
 from withstand.core.outcomes import is_hit
 
 MOST = {"smoke": 2, "desk": 20}

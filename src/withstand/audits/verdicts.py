@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from withstand.audits.finetune.change import Change
+from withstand.audits.change import Change
 from withstand.core import SpecError
 from withstand.core.text import count
 
@@ -123,6 +123,23 @@ class Overall:
     headline: str
     reasons: Sequence[str]
     open: bool
+
+
+def bounds_of(texts: Sequence[str], names: Sequence[str]) -> dict[str, Bound]:
+    """The limits of the measures that are given, as in "coherence=10,5". names: of the measures that have one."""
+    bounds = {}
+    for text in texts:
+        name, _, values = text.partition("=")
+        try:
+            fail, warn = (float(value) for value in values.split(","))
+        except ValueError:
+            fail, warn = 0.0, 1.0
+        name = name.strip().replace("-", "_")
+        if name not in names or not 0 <= warn <= fail:
+            example = "over_refusal=10,5: FAIL surely above 10 points, WARN above 5"
+            raise SpecError(f"--bound {text}", hint=f"NAME=FAIL,WARN with one of {', '.join(names)}, as in {example}")
+        bounds[name] = Bound(fail, warn)
+    return bounds
 
 
 # --- one measure --------------------------------------------------------------------------------------------------
