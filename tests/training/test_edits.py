@@ -216,6 +216,16 @@ def test_an_adapter_lies_neither_on_the_output_layer_nor_on_an_embedding_of_its_
             SFT(modules=("q_proj", name), rank=2, steps=1).train(folder, ROWS[:1], tmp_path / "a")
 
 
+def test_the_folder_of_an_adapter_is_no_base(base, tmp_path):
+    """transformers loads it with its base; a training on that compared with, and then lay on, the base alone."""
+    short = SFT(rank=2, steps=1, base_id=base)
+    folder = short.train(base, ROWS[:1], tmp_path / "a")
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    for stage in (short, replace(short, method="full"), QuantizeWeights()):
+        with pytest.raises(SpecError, match="is an adapter, not a model"):
+            stage.train(str(folder), ROWS[:1], tmp_path / "b")
+
+
 def test_fields_and_bases_are_checked(base, tmp_path):
     for make in (
         lambda: Prune(1.0), lambda: Prune(by="luck"), lambda: QuantizeWeights(1), lambda: QuantizeWeights(group=-1),

@@ -12,7 +12,7 @@ from withstand.core.quiet import quiet
 from withstand.core.records import as_dicts
 from withstand.core.stage import FILE, How, Record, Rows
 from withstand.engine.activations import layers_in
-from withstand.training._model import save, tokenizer_of
+from withstand.training._model import check_whole, save, tokenizer_of
 from withstand.training._run import base_name, device_name, errors, forget_peak, marked, peak, stage_record, write_json
 
 
@@ -68,6 +68,7 @@ def _loaded(base: str, how: How) -> tuple[Any, Any]:
     model: Any = AutoModelForCausalLM.from_pretrained(
         base, dtype="auto", trust_remote_code=loading.trust_remote_code, **more
     )
+    check_whole(model, base)
     if getattr(model, "is_quantized", False):
         raise SpecError("the weights of a quantized base cannot be changed", hint="name the base that it is made from")
     if not more:

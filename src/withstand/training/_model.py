@@ -156,6 +156,7 @@ def load(base: str, stage: Any, loading: Loading = Loading()) -> tuple[Any, Any]
         if loading.device == "cpu":  # elsewhere it is on the GPU already
             more.setdefault("device_map", {"": "cpu"})
     model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, trust_remote_code=loading.trust_remote_code, **more)
+    check_whole(model, base)
     if stage.method == "full" and getattr(model, "is_quantized", False):
         raise SpecError("all weights of a quantized base cannot be trained", hint="method=lora, or leave out quantize")
     if stage.method == "full":
@@ -170,6 +171,13 @@ def load(base: str, stage: Any, loading: Loading = Loading()) -> tuple[Any, Any]
         lora_dropout=getattr(stage, "dropout", 0.0),
         target_modules="all-linear" if stage.modules == ("all-linear",) else list(stage.modules),
     )
+
+
+def check_whole(model: Any, base: str) -> None:
+    """Raise `SpecError` where a folder is an adapter's, which transformers puts on its base: a second adapter would
+    take its place, and a stage that switches adapters off would switch off both."""
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise SpecError(f"{base} is an adapter, not a model", hint="name its base: hf:BASE,adapter=FOLDER")
 
 
 def check_modules(model: Any, modules: Sequence[str]) -> None:
