@@ -2,13 +2,16 @@
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from withstand.core import Chat, Sampling, SpecError
+from withstand.audits.exam import Exam
+from withstand.core import Chat, Json, Sampling, SpecError
 from withstand.core.stage import Row, innermost
 from withstand.engine import likelihood
+from withstand.runner import begin, chain, estimate
+from withstand.runner.spec import run_spec
 
 TIMED = 16
 """Prompts, and most tokens of an answer, that are timed."""
@@ -71,6 +74,17 @@ def memory(base: Any, rows: Sequence[Row], stage: Any) -> int:
     logits = 3 * 4 * batch * config.vocab_size
     weights = parameters * (16 if inner.method == "full" else model.dtype.itemsize)
     return int(max(asks, weights + kept + logits)) + PROCESS
+
+
+def bounds(exam: Exam, model: Any, attack: Any, limit: int | None, suite: Mapping[str, Any] | None = None) -> Json:
+    """What asking the model takes at most, by `runner.estimate`. suite: in place of the exam's, under its own judge."""
+    spec = {
+        "suite": dict(suite or exam.suite), "target": chain.spec_of(model), "attack": attack, "limit": limit,
+        "judge": "" if suite else exam.judge, "benign": exam.benign if attack == "direct" else "none",
+        "sampling": {"max_tokens": exam.max_tokens},
+    }  # fmt: skip
+    checked = run_spec({name: value for name, value in spec.items() if value})
+    return estimate.estimate(begin.planned(checked, None), None)
 
 
 def result_bytes(base: Any, stage: Any) -> int:

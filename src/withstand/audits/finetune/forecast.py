@@ -21,8 +21,6 @@ from withstand.engine import likelihood
 from withstand.registry import find
 from withstand.report import write
 from withstand.results.cells import plain
-from withstand.runner import begin, chain, estimate
-from withstand.runner.spec import run_spec
 
 FILE = "forecast.json"
 READINGS = 100
@@ -89,12 +87,7 @@ def work_of(
     points = len([step for step in settings.at if step < stage.steps]) if stage else 0
     answers, tokens = 0, 0
     for times, suite, attack, limit in _asks(exam, tuned or base, settings, asked, ships, points):
-        spec = {"suite": dict(suite), "target": chain.spec_of(tuned or base), "attack": attack,
-                "sampling": {"max_tokens": exam.max_tokens}}  # fmt: skip
-        more = {"limit": limit, "judge": exam.judge if suite == exam.suite else "", "benign": exam.benign}
-        more |= {"benign": "none"} if attack != "direct" else {}
-        plan = begin.planned(run_spec(spec | {name: value for name, value in more.items() if value}), None)
-        bounds = estimate.estimate(plan, None)
+        bounds = cost.bounds(exam, tuned or base, attack, limit, None if suite == exam.suite else suite)
         answers += times * sum(bounds["asks"].values())
         tokens += times * bounds["answer_tokens"]
     if settings.utility:

@@ -20,8 +20,6 @@ from withstand.core import Message, user
 from withstand.core.stage import Row, innermost
 from withstand.core.text import count
 from withstand.registry import find
-from withstand.runner import begin, chain, estimate
-from withstand.runner.spec import run_spec
 
 TIMED_STEPS = (1, 3)
 """Steps of a search that is timed, once to get warm."""
@@ -94,14 +92,8 @@ def _asked(planned: Planned) -> Iterator[tuple[int, Any, str]]:
         attacks: dict[str, Any] = {attack.label: dict(attack.spec) for attack in planned.attacks}
         for label, attack in {"": "direct", **attacks}.items():
             plain = attack == "direct"
-            spec = {
-                "suite": dict(exam.suite), "target": chain.spec_of(planned.base), "attack": attack,
-                "limit": (settings.plain if limit == settings.limit else limit) if plain else limit,
-                "judge": exam.judge, "benign": exam.benign if plain else "none",
-                "sampling": {"max_tokens": exam.max_tokens},
-            }  # fmt: skip
-            checked = run_spec({name: value for name, value in spec.items() if value})
-            bounds = estimate.estimate(begin.planned(checked, None), None)
+            most = settings.plain if plain and limit == settings.limit else limit
+            bounds = cost.bounds(exam, planned.base, attack, most)
             yield models, bounds, label
             if not plain:  # the test cases that were found on the base, sent again
                 cases = sum(cell["cases"] for cell in bounds["cells"])
