@@ -1,10 +1,12 @@
 """What an audit trains on: the split `train` of a suite, the model's own answers, and what no training may hold."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from withstand.core import Behavior, Chat, Message, SpecError
+from withstand.core import Behavior, Chat, Message, SpecError, user
+from withstand.core.optional import optional
 from withstand.core.refusal import refusal_in
+from withstand.core.stage import Row
 from withstand.registry import find
 from withstand.runner.suites import twin_suite
 
@@ -28,6 +30,17 @@ def train_split(test: Mapping[str, Any], hint: str) -> tuple[dict[str, Any], Any
     except SpecError as error:
         raise SpecError(f"the suite {spec['use']} has no split to train on: {error}", hint=hint) from error
     return spec, suite
+
+
+def harmful_of(suite: Any, completions: Mapping[str, Sequence[str]] | None = None) -> tuple[Row, ...]:
+    """The requests of a suite, each with its first harmful answer; none of a request without one. completions: by
+    behavior, in place of the suite's."""
+    texts = completions or optional(suite, "completions")()
+    return tuple(
+        Row((*user(behavior.prompt()), Message("assistant", text)))
+        for behavior in suite.load()
+        for text in texts.get(behavior.id, ())[:1]
+    )
 
 
 def held_out(test: Mapping[str, Any], benign: Mapping[str, Any] | None = None) -> Iterator[Behavior]:

@@ -83,6 +83,7 @@ def test_what_a_stage_learns_from_decides_what_its_rows_reject(tmp_path):
         material.requests_of(settings("dpo", train_suite=own))
     given = material.requests_of(settings("dpo", train_suite=own, completions={"b": ("Take reed.", "Take straw.")}))
     assert ([behavior.id for behavior in given.behaviors], given.lacking) == (["b"], 1)
+    assert given.words == "harmful answers, 1 behavior without any left out"
     with pytest.raises(SpecError, match="names no training behavior: they are called 'a'"):
         material.requests_of(settings("dpo", train_suite=own, completions={"z": ("Take reed.",)}))
     tested = find.build("suite", KITCHEN).load()[0]

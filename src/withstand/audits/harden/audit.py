@@ -173,10 +173,9 @@ class Planned:
         model = head.of_model(self.base, settings.base)
         inner, record = innermost(settings.stage), done.record
         training = f"{inner.method}, learning rate {record.lr:g}, batch {inner.batch}, {count(record.steps, 'step')}"
-        rejected = {"targets": "target strings", "completions": "harmful answers", "requests": "no harmful answers"}
         adversarial = (
             f"{rows.adversarial} adversarial of {count(len(rows.requests.behaviors), 'behavior')} of "
-            f"{find.label('suite', settings.train_suite)}, with {rejected[rows.requests.kind]}; {rows.own} refusals "
+            f"{find.label('suite', settings.train_suite)}, with {rows.requests.words}; {rows.own} refusals "
             f"are the base's own, the others are {REFUSAL!r}"
         )
         clean = f"{rows.clean} trained on, {len(rows.held)} held out: {rows.source}"

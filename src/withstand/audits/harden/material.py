@@ -33,6 +33,9 @@ KINDS: Mapping[str, Kind] = {
     "dpo": "completions",
 }  # fmt: skip
 """Stage -> what `rejected` of its rows is; another stage reads requests and refusals alone."""
+WORDS: Mapping[Kind, str] = {
+    "targets": "target strings", "completions": "harmful answers", "requests": "no harmful answers",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,12 @@ class Requests:
     rejected: Mapping[str, tuple[str, ...]]
     kind: Kind
     lacking: int = 0
+
+    @property
+    def words(self) -> str:
+        """What must not be said, for people, and what was left out."""
+        left = f", {count(self.lacking, 'behavior')} without any left out" if self.lacking else ""
+        return WORDS[self.kind] + left
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from typing import Any
 
 from withstand.audits.harden.audit import Hardening
 from withstand.audits.harden.settings import Settings
-from withstand.audits.tamper import audit, forecast, page, rows
+from withstand.audits.tamper import audit, forecast, page
 from withstand.audits.tamper.compared import compared
 from withstand.audits.tamper.settings import Settings as Sweep
 from withstand.audits.tamper.settings import preset as sweep_of
-from withstand.core import Json, Message, SpecError, user
-from withstand.core.optional import optional
+from withstand.audits.trainable import harmful_of
+from withstand.core import Json, SpecError
 from withstand.core.stage import Row
 from withstand.registry import find, grammar
 from withstand.runner import chain
@@ -30,9 +30,7 @@ def sweep(base: Any, settings: Settings, preset: str, folder: Path) -> Sweep:
         preset, settings.suite, judge=settings.judge, limit=settings.limit, max_tokens=settings.max_tokens,
         utility=settings.utility, harmful=_harmful(settings), benign=settings.clean, base=settings.base,
     )  # fmt: skip
-    harmful, _ = rows.harmful_rows(chosen)
-    cast = forecast.forecast(base, chosen, forecast.chosen(base, chosen, harmful), harmful, timed=False)
-    forecast.check(cast.disk, folder, forecast.what(cast))
+    audit.forecast(base, chosen, folder, timed=False)
     return chosen
 
 
@@ -44,19 +42,13 @@ def forecast_lines(base: Any, chosen: Sweep, folder: Path) -> list[str]:
 
 def _harmful(settings: Settings) -> tuple[Row, ...]:
     """Training requests, each with a harmful answer. Raises `SpecError` where none has one."""
-    suite: Any = find.build("suite", dict(settings.train_suite))
-    texts = settings.completions or optional(suite, "completions")()
-    harmful = tuple(
-        Row((*user(behavior.prompt()), Message("assistant", texts[behavior.id][0])))
-        for behavior in suite.load()
-        if behavior.id in texts
-    )
-    if not harmful:
+    rows = harmful_of(find.build("suite", dict(settings.train_suite)), settings.completions)
+    if not rows:
         raise SpecError(
             "no training request has a harmful answer, which a tampering trains on",
             hint='--completions FILE, a JSON file {"behavior id": ["text", ...]}, or leave out --tamper',
         )
-    return harmful
+    return rows
 
 
 def tamper(base: Any, done: Hardening, chosen: Sweep, folder: Path, say: Callable[[str], None]) -> Json:

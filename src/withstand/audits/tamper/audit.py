@@ -76,12 +76,15 @@ def comparable(base: Any, settings: Settings, folder: Path) -> Settings:
     return replace(settings, benign=benign, clean=clean, reader=settings.reader or base)
 
 
-def forecast(model: Any, settings: Settings, folder: Path) -> tuple[forecasts.Forecast, tuple[str, ...]]:
-    """What `audit` would take of the same, and what its budget leaves out. Raises `SpecError` as `audit` does."""
+def forecast(
+    model: Any, settings: Settings, folder: Path, timed: bool = True
+) -> tuple[forecasts.Forecast, tuple[str, ...]]:  # fmt: skip
+    """What `audit` would take of the same, and what its budget leaves out. timed: whether a few answers and a step are
+    timed. Raises `SpecError` as `audit` does."""
     check(model)
     harmful, _ = rows.harmful_rows(settings)
     chosen = forecasts.chosen(model, settings, harmful)
-    cast = forecasts.forecast(model, settings, chosen, harmful)
+    cast = forecasts.forecast(model, settings, chosen, harmful, timed)
     forecasts.check(cast.disk, folder, forecasts.what(cast))
     return cast, chosen.left_out
 

@@ -13,9 +13,8 @@ from withstand.audits import overlap
 from withstand.audits.ask import ask
 from withstand.audits.exam import under
 from withstand.audits.tamper.settings import WORDINGS, Settings, Training
-from withstand.audits.trainable import ANSWER, REFUSAL, answered, held_out, train_split
-from withstand.core import Chat, Json, Message, SpecError, rng, user
-from withstand.core.optional import optional
+from withstand.audits.trainable import ANSWER, REFUSAL, answered, harmful_of, held_out, train_split
+from withstand.core import Chat, Json, Message, SpecError, rng
 from withstand.core.stage import Row
 from withstand.registry import find
 from withstand.runner.suites import twin_suite
@@ -64,12 +63,7 @@ def harmful_rows(settings: Settings) -> tuple[tuple[Row, ...], str]:
         rows, source = settings.harmful, "the file of --harmful"
     else:
         _, suite = train_split(settings.suite, NO_SPLIT)
-        completions = optional(suite, "completions")()
-        rows = tuple(
-            Row((*user(behavior.prompt()), Message("assistant", text)))
-            for behavior in suite.load()
-            for text in completions.get(behavior.id, ())[:1]
-        )
+        rows = harmful_of(suite)
         source = f"{find.label('suite', {'use': settings.suite['use']})}, split train"
     if not rows:
         raise SpecError(
