@@ -46,7 +46,7 @@ def test_a_set_is_made_into_the_attacks_that_the_model_allows(tmp_path):
     assert any("gradient attack" in text for text in left_out)
     attacks, left_out = expanded(exam(tmp_path), spec, Plain(reply="Sure"))
     assert "prefill" not in [attack["use"] for attack in attacks]
-    assert "prefill was left out: the tuned model gives no prefill" in left_out
+    assert "prefill was left out: the model gives no prefill" in left_out
     (tmp_path / "h.csv").write_text("id,text\na,bake bread\n")
     plain = Exam({"use": "csv", "path": str(tmp_path / "h.csv"), "judge": "contains:x"}, tmp_path / "a.db")
     assert expanded(plain, spec[:1], Scripted(reply="Sure"))[0] == [{"use": "prefill", "opening": attacked.OPENING}]

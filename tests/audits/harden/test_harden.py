@@ -155,6 +155,9 @@ def test_an_attack_that_cannot_be_put_to_the_model_has_no_verdict_and_an_empty_a
     failing = Failing(made.suite, tmp_path / "a.db")
     bench = Bench(failing, failing, "", attacks, None, lambda _: None)
     bench.searched = {attack.label: "r" for attack in attacks}
+    bench.tried = {attacks[0].label: {"a": Tries(1, 0, 2)}}
+    assert bench.after(base, Stop("hardened", 0, 2)).attacks[0].fixed == {"a": Tries(0, 2, 2)}  # it may break by these
+    bench.tried, bench.untested[:] = {}, []
     measured = bench.after(base, Stop("hardened", 0, 2))
     assert [(row.family, row.fixed, row.adaptive) for row in measured.attacks] == [
         ("templated", {}, {}), ("prefill", {}, {}),

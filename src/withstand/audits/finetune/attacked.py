@@ -123,7 +123,7 @@ def expanded(
                 member = {"opening": OPENING, **member}
             label = find.label("attack", member)
             if lacking := sorted(find.build("attack", member).needs - model.gives):
-                left_out.append(f"{label} was left out: the tuned model gives no {lacking[0]}")
+                left_out.append(f"{label} was left out: the model gives no {lacking[0]}")
             else:
                 chosen[label] = member
     return list(chosen.values()), left_out

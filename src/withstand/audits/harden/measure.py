@@ -40,7 +40,8 @@ class Stop:
 class Bench:
     """What all models of a hardening are asked. exam: under attack; plain: requests as they are, and harmless prompts.
     texts: clean chats with their answers.   searched: by attack, the run that searched on the base, whose test cases
-    are sent again.   untested: what could not be, in sentences.   usual: see `unanswered`."""
+    are sent again.   untested: what could not be, in sentences.   usual: see `unanswered`.   tried: by attack
+    what was searched on the base."""
 
     exam: Exam
     plain: Exam
@@ -53,6 +54,7 @@ class Bench:
     untested: list[str] = field(default_factory=list)
     base_right: quiz.Answered | None = None
     usual: frozenset[str] = frozenset()
+    tried: dict[str, Mapping[str, Tries]] = field(default_factory=dict)
 
     def base(self, model: Any) -> Measured:
         """The base, with all that is searched on it."""
@@ -62,6 +64,7 @@ class Bench:
             run = self.exam.run(model, self.system, dict(attack.spec))
             self.searched[attack.label] = run.name
             attacks.append(self._attacked(attack, run, {}))
+            self.tried[attack.label] = attacks[-1].adaptive
         self.base_right = quiz.right_answers(self.exam, self.utility, model, self.system)
         return self._measured(model, Stop("base"), attacks, None, self.base_right)
 
@@ -92,7 +95,10 @@ class Bench:
         try:
             run = self.exam.run(model, self.system, [], limit, cases_from=self.searched[attack.label])
         except SpecError as error:
-            return self._failed(attack, "its test cases found on the base", stop, error)
+            self._failed(attack, "its test cases found on the base", stop, error)
+            talks = "multi-turn" in attack.families  # their cases are no texts to send again
+            tried = {} if talks or limit is not None else self.tried.get(attack.label, {})
+            return {name: Tries(0, tries.cases, tries.cases) for name, tries in tried.items()}
         return tries_of(run, self.system)
 
     def _searched(self, model: Any, attack: Chosen, stop: Stop, limit: int | None) -> api.Run | None:
@@ -102,11 +108,10 @@ class Bench:
             self._failed(attack, "its search", stop, error)
             return None
 
-    def _failed(self, attack: Chosen, what: str, stop: Stop, error: SpecError) -> dict[str, Tries]:
-        """What is tried without a verdict where an attack cannot be put to a model: nothing done until then is lost."""
+    def _failed(self, attack: Chosen, what: str, stop: Stop, error: SpecError) -> None:
+        """Say that an attack cannot be put to a model, and go on: nothing done until then is lost."""
         self.untested.append(f"{attack.label}, {what}, on {stop.name}, seed {stop.seed}: {error}")
         self.say(self.untested[-1])
-        return {}
 
     def _attacked(self, attack: Chosen, run: api.Run | None, fixed: Mapping[str, Tries]) -> Attacked:
         label, family, held_out = attack.label, attack.families[0], attack.held_out
