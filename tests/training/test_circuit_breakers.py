@@ -1,5 +1,6 @@
 """The two losses of circuit breakers and their schedule by hand, and what a training by them moves."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -109,6 +110,14 @@ def test_states_of_harmful_answers_turn_away_and_retain_rows_keep_theirs(base, t
     assert turned < 0.1
     assert far < 0.3
     assert torch.nn.functional.cosine_similarity(new, old, dim=-1).mean() > 0.9
+
+
+def test_the_name_that_is_given_to_the_base_is_the_one_in_the_result(base, tmp_path):
+    folder = CircuitBreakers(replace(SFT_, steps=1, base_id="someone/tiny")).train(
+        base, [*PAIRS, *CLEAN], tmp_path / "a"
+    )
+    assert read(folder)["base"] == "someone/tiny"
+    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "someone/tiny"
 
 
 def test_what_cannot_be_trained_is_told(base, tmp_path):

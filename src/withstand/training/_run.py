@@ -46,9 +46,9 @@ def train(
     What a resumed run needs lies beside it in `.FOLDER.part` until training ends; a part of a different stage, base or
     rows is deleted. The record is written last, by rename: a folder without it is not finished.
     """
+    named, revision = base_name(base, stage, how.loading)  # a stage around it has no `base_id`
     folder, stage, how = Path(folder), how.outer or stage, marked(how, base)
     part = folder.with_name(f".{folder.name}.part")
-    named, revision = base_name(base, stage, how.loading)
     public = f"{named}@{revision}" if revision else named
     key = resume_key(stage, public, rows, how)
     steps_kept: list[int] = []
