@@ -120,6 +120,7 @@ def check_disk(folder: Path, needed: int, what: str, hint: str) -> None:
         )
 
 
-def written(seconds: float, memory: int, disk: int) -> str:
-    """Time, memory and disk for people."""
-    return f"{seconds:,.0f} s, {memory / 2**30:.1f} GiB of memory, {disk / 2**30:.2f} GiB of disk"
+def written(seconds: float | None, memory: int, disk: int) -> str:
+    """Time, memory and disk for people; seconds: None where nothing was timed."""
+    time_ = "" if seconds is None else f"{seconds:,.0f} s, "
+    return f"{time_}{memory / 2**30:.1f} GiB of memory, {disk / 2**30:.2f} GiB of disk"

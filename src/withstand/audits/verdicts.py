@@ -1,4 +1,4 @@
-"""The verdicts of a fine-tuning audit: of each axis and in all, each with its reason and its limit. Pure functions.
+"""The verdicts on what a training made worse: of each axis and in all, each with its reason and limit. Pure functions.
 
 A measure is a loss with a 95% interval: what the training made worse, in points of a rate or in nats. The rule is that
 of non-inferiority, one-sided at 2.5% (ICH E9; Piaggio et al. 2012, JAMA 308:2594), so that an improvement passes

@@ -57,8 +57,8 @@ def course_of(base: Measured, after: Sequence[Measured], stops: Sequence[Measure
             before = only(base, asked(model), set(model.refused))
             verdicts = [family_verdict(before, [model], family, level) for family in groups]
             row["families"] = [
-                {"family": of.family, "held_out": of.held_out, "fall": of.fall, "interval": of.interval}
-                for of in verdicts
+                {name: getattr(verdict, name) for name in ("family", "held_out", "fall", "interval")}
+                for verdict in verdicts
             ]
         rows.append(row)
     return {"behaviors": len(behaviors), "prompts": len(prompts), "course": rows}

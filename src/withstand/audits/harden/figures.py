@@ -5,8 +5,7 @@ from typing import Any
 
 from withstand.audits.drawing import across, apart, from_above, rate_grid, step_ticks
 from withstand.core import Json
-from withstand.core.text import percent
-from withstand.core.text import unique as once
+from withstand.core.text import percent, unique
 
 LINES = (("adaptive", "harmful"), ("fixed", "refused"), ("over-refusal", "third"))
 """What a line shows, and its style."""
@@ -45,7 +44,7 @@ def _figure(course: Json, lines: list[dict[str, Any]], grid: list[dict[str, Any]
     if max((len(line["points"]) for line in lines), default=0) < 2:
         return None
     apart(lines)
-    steps = once(row["step"] for row in course)
+    steps = unique(row["step"] for row in course)
     return {"lines": lines, "ticks": step_ticks(steps, _last(course)), "grid": grid, "below": "steps of the hardening"}
 
 

@@ -136,7 +136,9 @@ def _course(report: Json) -> Iterator[Table]:
     )
     yield Table(columns, lines, "Checkpoints", note, figure="course")
     falls = [
-        [row["name"], row["seed"], of["family"], (of["fall"], of["interval"])] for row in rows for of in row["families"]
+        [row["name"], row["seed"], family["family"], (family["fall"], family["interval"])]
+        for row in rows
+        for family in row["families"]
     ]
     if falls:
         columns = [Column("checkpoint"), Column("seed", right=True), Column("family"),

@@ -196,12 +196,10 @@ def what(cast: Forecast) -> str:
 def lines(cast: Forecast, left_out: Sequence[str] = ()) -> list[str]:
     """The forecast for people."""
     deleted = "" if cast.disk == cast.kept else f" ({cast.kept / 2**30:.2f} GiB if checkpoints were kept)"
-    size = f"{cast.memory / 2**30:.1f} GiB of memory, {cast.disk / 2**30:.2f} GiB of disk{deleted}"
-    time = "" if cast.seconds is None else f"about {cast.seconds:,.0f} s, "
     return [
         f"{count(cast.trainings, 'training')} of {count(cast.steps, 'step')} in all, {cast.flops:.2g} FLOPs; "
         f"{count(cast.edits, 'edit')} of weights, {count(cast.attacks, 'attack')} on embeddings and states; "
         f"{cast.cells} models to measure, at most {cast.tokens:,} tokens of answers",
-        f"{time}{size}",
+        f"about {cost.written(cast.seconds, cast.memory, cast.disk)}{deleted}",
         *left_out,
     ]

@@ -57,7 +57,7 @@ def of_texts(before: Texts, shuffled: Texts, after: Texts, level: float) -> Loss
     saved = [nats - now for (now, _), (nats, _) in zip(before, shuffled, strict=True)]
     if sum(saved) <= 0:
         return None
-    starts, ends = ([(nats, of) for (nats, _), of in zip(side, saved, strict=True)] for side in (before, after))
+    starts, ends = ([(nats, part) for (nats, _), part in zip(side, saved, strict=True)] for side in (before, after))
     lost = loss_change(starts, ends, level)
     if lost is None:
         return None
