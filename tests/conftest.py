@@ -86,7 +86,6 @@ closed takes 1 ms there, and 14 on a disk that is waited for."""
 def pytest_configure(config: pytest.Config) -> None:
     if MEMORY_DISK.is_dir() and shutil.disk_usage(MEMORY_DISK).free > ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY_DISK))
-    gc.set_threshold(10_000, 10, 10)  # at Python's 700 new objects, a twelfth of the time of tests goes into looking
     config.option.loadscopereorder = False  # otherwise pytest-xdist starts the file with the most tests first
 
 
