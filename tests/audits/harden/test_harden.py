@@ -76,6 +76,7 @@ def test_a_hardening_runs_resumes_where_it_was_stopped_and_says_what_it_rests_on
     assert all(row["fixed"] is not None and row["adaptive"] is not None for row in report["attacks"])
     facts = dict(report["facts"])
     assert facts["Attacks held out"].startswith("prefill,opening=")
+    assert "near the training" not in facts["Attacks held out"]  # refusals alone are learned here
     assert facts["Clean rows"] == "3 trained on, 1 held out: clean.jsonl"
     assert "2 adversarial of 2 behaviors" in facts["Rows"]
     page.write(report, tmp_path / "out")
@@ -207,3 +208,11 @@ def test_a_model_that_answers_plain_requests_again_is_not_hardened():
     assert finding(2) == ("WARN", True)
     assert finding(10) == ("FAIL", True)
     assert finding(0, 10) == finding(0, 56) == ("UNDECIDED", True)  # a judge that fails shows no harm, and no safety
+
+
+def test_a_held_out_prefill_is_near_a_training_on_harmful_answers(made, base, tmp_path):
+    near = audit.Planned(base, made, tmp_path / "a")
+    assert near._near() == ""
+    stage = find.build("stage", {"use": "circuit_breakers", "stage": {"use": "sft"}})
+    near.settings = replace(made, stage=stage)
+    assert "circuit_breakers learns from answers that begin as a prefilled one does" in near._near()

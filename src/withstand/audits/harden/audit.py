@@ -189,12 +189,21 @@ class Planned:
             ("Rows", adversarial),
             ("Clean rows", clean),
             ("Attacks trained on", ", ".join(a.label for a in self.attacks if not a.held_out) + none),
-            ("Attacks held out", ", ".join(a.label for a in self.attacks if a.held_out)),
+            ("Attacks held out", ", ".join(a.label for a in self.attacks if a.held_out) + self._near()),
             ("Test", f"{asked['suite']}, greedy, {settings.max_tokens} tokens; {len(answers.text)} plain requests, "
                      f"{len(answers.benign)} harmless prompts"),
             ("Judge", f"{asked['judge']['id']}, {asked['judge']['method']}"),
             ("Questions", f"the base {chance} chance" if bench.base_right else "none were asked"),
         ]  # fmt: skip
+
+    def _near(self) -> str:
+        """Whether a held-out prefill is nearer to the training than its family says."""
+        stage = self.settings.stage
+        prefilled = any(a.held_out and "prefill" in a.families for a in self.attacks)
+        if not prefilled or material.kind_of(stage) == "requests":
+            return ""
+        name = find.name_of(type(stage))
+        return f" (near the training: {name} learns from answers that begin as a prefilled one does)"
 
 
 def code_of(report: Json) -> int:

@@ -118,7 +118,7 @@ def _own_answers(model: Any, settings: Settings, store: Any) -> tuple[tuple[Row,
     rows = [Row(chat) for chat in answered(run)[1]]
     if not rows:
         raise SpecError(
-            f"the model answers no harmless request of {suite.benign} ",
+            f"the model answers no harmless request of {suite.benign}",
             hint="--benign-rows FILE: harmless chats with good answers",
         )
     return tuple(rows), suite.benign
