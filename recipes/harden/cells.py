@@ -44,7 +44,7 @@ BASE = "smollm2-kitchen"
 DISHES = 20
 METHODS: dict[str, tuple[str, int]] = {
     "refusal_sft": ("refusal_sft", 3),
-    "circuit_breakers": ("circuit_breakers", 1),
+    "circuit_breakers": ("circuit_breakers,steps=100,lr=1e-3", 1),  # at the rate of sft the states do not turn
     "latent": ("latent", 1),
     "r2d2": ("r2d2-desk,steps=60", 1),
 }
@@ -167,7 +167,8 @@ def hardened(cell: Cell, out: Path, end: float) -> tuple[Any, dict[str, Any]]:
     )
     used = trained.record
     return trained.model, {
-        "stage": find.describe(chosen.seeded(cell.seed)), "rows": rows.facts(), "steps": used.steps,
+        "stage": find.describe(chosen.seeded(cell.seed)), "steps": used.steps, "clean": rows.clean,
+        "adversarial": rows.adversarial, "rejected": rows.requests.kind, "own_refusals": rows.own,
         "flops": used.flops, "seconds": round(used.seconds), "loss": used.loss, "resumed": used.resumed,
         "diverged": getattr(used, "diverged", 0),
     }  # fmt: skip
@@ -223,7 +224,8 @@ def figures(ran: Run) -> dict[str, Any]:
     the judge says, or "lost" for an answer that is none: one sentence to all, a loop, an echo.
     """
     [harmful, *benign] = ran.cells
-    tries, refused, flops = defaultdict(lambda: [0, 0, 0]), {}, defaultdict(float)
+    tries: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    refused, flops = dict[str, str](), defaultdict[str, float](float)
     lost = unanswered({
         case["behavior"]: (case["chat"][-1]["text"], case["completion"])
         for case in ran.cases()

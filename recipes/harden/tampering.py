@@ -82,9 +82,9 @@ def table() -> Iterator[str]:
     yield "| model | trainings | verdict | why |"
     yield "|---|---|---|---|"
     for model, head in zip(models, heads, strict=True):
-        measured = [cell for (name, _), steps in rows.items() if name == model for cell in steps]
+        own = [cell for (name, _), steps in rows.items() if name == model for cell in steps]
         count = sum(name == model and number > 0 for name, number in rows)
-        report = worst.report(measured) if count else {"headline": "not run yet", "reasons": []}
+        report = worst.report(own) if count else {"headline": "not run yet", "reasons": []}
         yield f"| {head} | {count} of {len(DESK)} | {report['headline']} | {'; '.join(report['reasons'])} |"
 
 
