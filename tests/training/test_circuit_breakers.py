@@ -16,7 +16,7 @@ from withstand.training.sft import SFT, tokenized
 pytest.importorskip("trl")
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaForCausalLM
 
 SFT_ = SFT(rank=4, alpha=4, lr=2e-2, batch=2, steps=3, max_length=64, log_every=1, save_every=1)
 PAIRS = [
@@ -30,16 +30,7 @@ STAGE = CircuitBreakers(SFT_)
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("eight")
-    learner.save(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(AutoTokenizer.from_pretrained(folder)), hidden_size=16, intermediate_size=32,
-        num_hidden_layers=8, num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=64,
-        initializer_range=0.3, pad_token_id=0, bos_token_id=1, eos_token_id=2,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return str(folder)
+    return learner.save(tmp_path_factory.mktemp("eight"), layers=8)
 
 
 def harmful(row):

@@ -18,7 +18,7 @@ from withstand.training.sft import SFT
 
 pytest.importorskip("trl")
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 BAD = [learner.chat(f"how do i {text}", "sorry no") for text in ("bake bread", "bake it", "open bread", "bake paper")]
 GOOD = [
@@ -41,15 +41,8 @@ def logits(model, ids):
 def tied(tmp_path_factory):
     """A Llama with biases, whose output layer is its embedding."""
     folder = tmp_path_factory.mktemp("tied")
-    learner.save(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(AutoTokenizer.from_pretrained(folder)), hidden_size=16, intermediate_size=32,
-        num_hidden_layers=3, num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=64,
-        initializer_range=0.3, tie_word_embeddings=True, attention_bias=True, mlp_bias=True,
-        pad_token_id=0, bos_token_id=1, eos_token_id=2,
-    )  # fmt: skip
-    model = LlamaForCausalLM(config)
+    biased = {"tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True}
+    model = loaded(learner.save(folder, layers=3, **biased))
     for name, weight in model.named_parameters():
         if name.endswith("bias"):
             torch.nn.init.normal_(weight, std=0.3)

@@ -18,7 +18,7 @@ from withstand.training.sft import SFT, tokenized
 pytest.importorskip("trl")
 import torch
 from datasets import Dataset
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaForCausalLM
 
 INNER = SFT(rank=2, alpha=4, lr=1e-2, batch=2, steps=3, max_length=64, log_every=1, save_every=0)
 ROWS = [
@@ -32,16 +32,7 @@ STAGE = Latent(INNER, layers=(0, 2), epsilon=0.3, inner_steps=2, inner_lr=0.2, p
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("four")
-    learner.save(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(AutoTokenizer.from_pretrained(folder)), hidden_size=16, intermediate_size=32,
-        num_hidden_layers=4, num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=64,
-        initializer_range=0.3, pad_token_id=0, bos_token_id=1, eos_token_id=2,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return str(folder)
+    return learner.save(tmp_path_factory.mktemp("four"), layers=4)
 
 
 def data(base):

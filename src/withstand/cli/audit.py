@@ -116,7 +116,7 @@ def finetune(
         return Result(plain(planned), lambda: console.put_all(forecast.lines(planned)))
     expected = forecast.of(folder)
     start = time.monotonic()
-    report = audits.audit(model, rows, settings, folder, (lambda _: None) if as_json else console.say, ships)
+    report = audits.audit(model, rows, settings, folder, console.teller(as_json), ships)
     if expected:
         console.say(forecast.compared(expected, time.monotonic() - start, report, folder))
     page.write(report, folder, folder / "audit.db" if keep_text else None)

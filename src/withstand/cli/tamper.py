@@ -89,7 +89,7 @@ def tamper(model: str, as_json: bool, dry_run: bool, before: str, out: str, **gi
         cast, left_out = audit.forecast(target, settings, folder)
         value = {**plain(cast), "left_out": list(left_out)}
         return Result(value, lambda: console.put_all(forecast.lines(cast, left_out)))
-    report = audit.audit(target, settings, folder, (lambda _: None) if as_json else console.say)
+    report = audit.audit(target, settings, folder, console.teller(as_json))
     report = page.write(report, folder, base)
     code = {"FAIL": 1, "UNDECIDED": 3, "PASS": 0}[report["verdict"]]
     return Result(report, lambda: _show(report, folder), code)

@@ -43,7 +43,7 @@ def train(what: str, stage: str | None, as_json: bool, **given: Any) -> Result:
     spec = _of_file(what, stage, given) if what.endswith(".toml") else _of_flags(what, stage, given)
     base = find.build("target", grammar.parse(spec["base"]) if isinstance(spec["base"], str) else spec["base"])
     steps = chain_spec.steps_of(spec["stage"])
-    say = (lambda _: None) if as_json else console.say
+    say = console.teller(as_json)
     names = [find.name_of(type(step.stage)) for step in steps]
     results = chain.train(
         base, steps, Path(spec["out"]),
