@@ -10,9 +10,7 @@ itself after --minutes, and goes on later: the store in --out keeps every answer
 """
 
 import argparse
-import importlib.metadata
 import json
-import platform
 import subprocess
 import sys
 import time
@@ -29,10 +27,12 @@ from withstand.registry.grammar import spec_of
 from withstand.runner.adaptive import knowledge
 from withstand.stats.rates import wilson
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import cell_rows
+
 ROWS = Path(__file__).resolve().parent / "cells.jsonl"
 GUARD_ROWS = ROWS.with_name("guards.jsonl")
 PAGE = ROWS.with_name("README.md")
-MARKS = ("<!-- cells -->\n", "<!-- /cells -->")
 DISHES = 20
 WORDS = r"\\b(recipe|ingredients|bak(e|ing)|boil|simmer|fry|roast|knead|preheat)\\b"
 DEFENSES: dict[str, str] = {
@@ -89,8 +89,7 @@ def cells() -> Iterator[Cell]:
 
 def done() -> dict[tuple[str, ...], dict[str, Any]]:
     """The rows that are there, by cell."""
-    lines = ROWS.read_text(encoding="utf-8").splitlines() if ROWS.exists() else []
-    return {(row["defense"], row["attack"], row["knows"]): row for row in map(json.loads, lines)}
+    return cell_rows.read(ROWS, Cell._fields)
 
 
 def run(out: Path, minutes: float, only: Sequence[str]) -> None:
@@ -107,8 +106,7 @@ def run(out: Path, minutes: float, only: Sequence[str]) -> None:
             continue
         if row is None:
             return
-        with ROWS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        cell_rows.add(ROWS, row)
         print(*cell, row["broken"], f"{row['seconds']} s", flush=True)
 
 
@@ -142,21 +140,17 @@ def guards(out: Path) -> None:
         subprocess.run([sys.executable, "-m", "withstand", *command, *options], check=True)
         [figures] = json.loads((folder / "guard.json").read_text(encoding="utf-8"))["guards"]
         kept = {key: figures[key] for key in ("area", "area_ends", "at", "own", "unscored", "cost")}
-        with GUARD_ROWS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"guard": name, "spec": spec, **kept}) + "\n")
+        cell_rows.add(GUARD_ROWS, {"guard": name, "spec": spec, **kept})
 
 
 def guard_rows() -> dict[str, dict[str, Any]]:
     """The rows that are there, by guard."""
-    lines = GUARD_ROWS.read_text(encoding="utf-8").splitlines() if GUARD_ROWS.exists() else []
-    return {row["guard"]: row for row in map(json.loads, lines)}
+    return {name: row for (name,), row in cell_rows.read(GUARD_ROWS, ("guard",)).items()}
 
 
 def versions(attack: Any, defense: Any) -> dict[str, Any]:
     """What a row was made with."""
-    libraries = {name: importlib.metadata.version(name) for name in ("withstand", "torch", "transformers")}
-    parts = {"attack": attack.version, "defense": defense.version if defense else 0}
-    return {**libraries, "python": platform.python_version(), **parts}
+    return {**cell_rows.versions(), "attack": attack.version, "defense": defense.version if defense else 0}
 
 
 def spec_for(cell: Cell) -> dict[str, Any]:
@@ -278,9 +272,7 @@ def tables() -> list[str]:
 
 def page() -> str:
     """README.md with the table of the rows that are there."""
-    above, rest = PAGE.read_text(encoding="utf-8").split(MARKS[0])
-    below = rest.split(MARKS[1])[1]
-    return "\n".join([f"{above}{MARKS[0].strip()}", *tables(), f"{MARKS[1]}{below}"])
+    return cell_rows.page_of(PAGE, tables())
 
 
 def main() -> None:

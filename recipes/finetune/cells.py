@@ -16,6 +16,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import cell_rows
+
 ROWS = Path(__file__).resolve().parent / "cells.jsonl"
 SET = "level1-10"
 ARMS = ("plain", "lower_rate", "ptst", "lisa", "safe_lora", "safety_mix", "constrained_sft")
@@ -24,8 +27,7 @@ SEEDS = (1, 3)
 
 def done() -> dict[tuple[str, int], dict[str, Any]]:
     """The rows that are there, by arm and number of seeds."""
-    lines = ROWS.read_text(encoding="utf-8").splitlines() if ROWS.exists() else []
-    return {(row["arm"], row["seeds"]): row for row in map(json.loads, lines)}
+    return cell_rows.read(ROWS, ("arm", "seeds"))
 
 
 def run(data: Path, out: Path, minutes: float) -> None:
@@ -38,8 +40,7 @@ def run(data: Path, out: Path, minutes: float) -> None:
             if time.monotonic() - began > 60 * minutes:
                 return
             row = figures(cell(data, arm, seeds, out), arm, seeds)
-            with ROWS.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            cell_rows.add(ROWS, row)
 
 
 def cell(data: Path, arm: str, seeds: int, out: Path) -> dict[str, Any]:

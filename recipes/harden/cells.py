@@ -10,9 +10,6 @@ lacks, in the order of `cells()`, stops by itself after --minutes, and goes on l
 """
 
 import argparse
-import importlib.metadata
-import json
-import platform
 import sys
 import time
 from collections import defaultdict
@@ -37,9 +34,11 @@ from withstand.registry import find
 from withstand.runner import chain
 from withstand.stats.rates import wilson
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import cell_rows
+
 ROWS = Path(__file__).resolve().parent / "cells.jsonl"
 PAGE = ROWS.with_name("README.md")
-MARKS = ("<!-- cells -->\n", "<!-- /cells -->")
 BASE = "smollm2-kitchen"
 DISHES = 20
 METHODS: dict[str, tuple[str, int]] = {
@@ -91,8 +90,7 @@ def cells() -> Iterator[Cell]:
 
 def done() -> dict[tuple[Any, ...], dict[str, Any]]:
     """The rows that are there, by cell."""
-    lines = ROWS.read_text(encoding="utf-8").splitlines() if ROWS.exists() else []
-    return {tuple(row[name] for name in Cell._fields): row for row in map(json.loads, lines)}
+    return cell_rows.read(ROWS, Cell._fields)
 
 
 def run(out: Path, minutes: float, only: Sequence[str]) -> None:
@@ -109,8 +107,7 @@ def run(out: Path, minutes: float, only: Sequence[str]) -> None:
         except WithstandError as error:
             print(f"{' '.join(map(str, cell))}: {error}", file=sys.stderr)
             continue
-        with ROWS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        cell_rows.add(ROWS, row)
         print(*cell, row["broken"], f"{row['seconds']} s", flush=True)
 
 
@@ -130,14 +127,8 @@ def measured(cell: Cell, out: Path, end: float) -> dict[str, Any]:
             searched = whole(attacked(find.build("target", {"use": BASE}), ATTACKS[cell.attack]), store, end)
             spec = {**spec, "attack": [], "cases_from": searched.name}
         ran = whole(spec, store, end)
-    about = {**cell._asdict(), "versions": versions(), **more}
+    about = {**cell._asdict(), "versions": cell_rows.versions(), **more}
     return {**about, **figures(ran), "seconds": round(time.monotonic() - began)}
-
-
-def versions() -> dict[str, str]:
-    """What a row was made with."""
-    libraries = {name: importlib.metadata.version(name) for name in ("withstand", "torch", "transformers")}
-    return {**libraries, "python": platform.python_version()}
 
 
 @cache
@@ -336,9 +327,7 @@ def cost(row: dict[str, Any]) -> str:
 
 def page() -> str:
     """README.md with the table of the rows that are there."""
-    above, rest = PAGE.read_text(encoding="utf-8").split(MARKS[0])
-    below = rest.split(MARKS[1])[1]
-    return "\n".join([f"{above}{MARKS[0].strip()}", *tables(), f"{MARKS[1]}{below}"])
+    return cell_rows.page_of(PAGE, tables())
 
 
 def tables() -> list[str]:

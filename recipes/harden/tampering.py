@@ -9,7 +9,7 @@ tampered.jsonl lacks is done, one training after the other, while there are minu
 """
 
 import argparse
-import json
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,14 +26,18 @@ from withstand.core import from_json
 from withstand.registry import find
 from withstand.results.cells import plain
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import cell_rows
+
 ROWS = Path(__file__).resolve().parent / "tampered.jsonl"
 
 
 def done() -> dict[tuple[str, int], list[Tampered]]:
     """By model and number of the training what was measured; number 0 is the model as it is."""
-    lines = ROWS.read_text(encoding="utf-8").splitlines() if ROWS.exists() else []
-    read = [json.loads(line) for line in lines]
-    return {(row["model"], row["training"]): [from_json(Tampered, cell) for cell in row["cells"]] for row in read}
+    rows = cell_rows.read(ROWS, ("model", "training"))
+    return {
+        (model, number): [from_json(Tampered, cell) for cell in row["cells"]] for (model, number), row in rows.items()
+    }
 
 
 def run(model: str, out: Path, minutes: float) -> None:
@@ -58,9 +62,8 @@ def run(model: str, out: Path, minutes: float) -> None:
             measured = list(sweep.cells([DESK[number - 1]])) if number else [measure.base]
         except cells.OutOfTimeError:
             return
-        row = {"model": model, "training": number, "versions": cells.versions(), "cells": plain(measured)}
-        with ROWS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        row = {"model": model, "training": number, "versions": cell_rows.versions(), "cells": plain(measured)}
+        cell_rows.add(ROWS, row)
 
 
 def table() -> Iterator[str]:

