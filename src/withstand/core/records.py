@@ -19,6 +19,7 @@ class Behavior:
     `category` its semantic category; `tags` drive a judge that depends on the behavior. `cluster` names what it stands
     or falls with (a dish, paraphrases of one request, the behavior it was made from), "" for nothing: intervals take
     the behaviors of a cluster together. It is in no key and not in the behavior's JSON; a run's plan keeps it beside.
+    `prompt_score`: of a prompt of toxicity, its own score in [0, 1] as its benchmark gives it; None: not known.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Behavior:
     tags: tuple[str, ...] = ()
     benign: bool = False
     cluster: str = field(default="", metadata={"beside": True})
+    prompt_score: float | None = None
 
     def prompt(self, text: str | None = None) -> str:
         """`text` (default: the behavior's own) below the context: the one rule for showing a context.
@@ -227,12 +229,16 @@ class Verdict:
 
     "unscored" is for a judge that could not say. "filtered" and "error" are not a judge's to say: they come from
     the completion and from the failure log. `vote` of several judges: "agreed" or "split"; "" if there was none.
+    `scores`: of a scorer with categories, each name and its score in [0, 1]. `scored_by`: the version that a scorer
+    behind a URL says it is; "" where the judge's own identity says it.
     """
 
     outcome: Outcome
     score: float | None = None
     why: str = ""
     vote: str = ""
+    scores: tuple[tuple[str, float], ...] = ()
+    scored_by: str = ""
 
     @property
     def strength(self) -> float:

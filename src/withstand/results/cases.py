@@ -35,6 +35,7 @@ class CaseResult:
     completion: None where there is no answer.   finish: "stop", "length", "filtered", or "" without an answer.
     checks: what the guards of the target's defense said of it.
     tokens: kind ("prompt", "answer", "reasoning") -> count.   score: as the judge has it, None without one.
+    scores, scored_by: as `Verdict` has them.   prompt_score: of the behavior.
     why: the judge's reason.   vote: of an ensemble, "agreed" or "split"; else "".
     error, hint: why a row is missing, and what to do; `failure` is both as texts from outside, which may quote.
     spent: what the attack had used on the behavior by then: asks, tokens, seconds, flops (None: not known).
@@ -64,6 +65,9 @@ class CaseResult:
     chat: Chat = ()
     cluster: str = ""
     checks: tuple[GuardCheck, ...] = ()
+    scores: tuple[tuple[str, float], ...] = ()
+    scored_by: str = ""
+    prompt_score: float | None = None
 
     @property
     def stopped(self) -> list[str]:
@@ -94,7 +98,8 @@ class CaseResult:
         }
 
 
-_FIELDS = tuple(field.name for field in fields(CaseResult) if field.name != "vote")
+_INSIDE = ("vote", "scores", "scored_by", "prompt_score")
+_FIELDS = tuple(field.name for field in fields(CaseResult) if field.name not in _INSIDE)
 
 
 def cases(store: Store, run: RunRow, per_cell: int | None = None) -> Iterator[CaseResult]:
@@ -209,6 +214,7 @@ def _cell_cases(
                 "text": text["text"],
                 "context": text.get("context", ""),
                 "cluster": text["cluster"],
+                "prompt_score": text.get("prompt_score"),
             }
             test_cases = from_json(tuple[Case, ...], rows[key].value) if key in rows else ()
             if not draws[behavior]:
@@ -252,8 +258,11 @@ def _judged(
     """What the judge says, that people are still to say it, or why there is nothing to say."""
     if verdict in rows:
         row = rows[verdict]
-        score, why = row.value.get("score"), row.value.get("why", "")
-        return {"outcome": row.label, "score": score, "why": why, "vote": row.vote or ""}
+        scores = tuple((name, score) for name, score in row.value.get("scores", ()))
+        return {
+            "outcome": row.label, "score": row.value.get("score"), "why": row.value.get("why", ""),
+            "vote": row.vote or "", "scores": scores, "scored_by": row.value.get("scored_by", ""),
+        }  # fmt: skip
     if waits and completion in rows:
         return {"outcome": "unscored", "why": WAITING}
     return _missing(errors, completion, verdict)
