@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.resources import files
+from typing import Any
 
 from withstand.core import Behavior, SpecError, did_you_mean, digest
 from withstand.core.bounded import parse_json
@@ -103,7 +104,7 @@ def behaviors(
     listed: list[Behavior] = []
     places: dict[str, str] = {}
     for row in table.rows:
-        cells = {name: row.text(column) for name, column in columns.items() if name != "tags"}
+        cells: dict[str, Any] = {name: row.text(column) for name, column in columns.items() if name != "tags"}
         if not cells["text"].strip():
             message = f"{row.place}, column {columns['text']}: the text is empty"
             raise SpecError(message, hint="write the behavior there, or delete the row")
