@@ -30,6 +30,16 @@ def test_a_drift_is_told_apart_and_chance_is_not() -> None:
     assert area < two_sample.LARGE
 
 
+def test_limits_hold_where_nothing_tells_texts_apart() -> None:
+    """Without the correction for folds that share texts they held in 83 of 100 draws, around a mean area of 0.47."""
+    rng = np.random.default_rng(0)
+    words = [first + last for first in "sopabrict" for last in ("oup", "an", "alt", "ven", "read", "ice", "tir", "log")]
+    first, second = [f"a{n}" for n in range(30)], [f"b{n}" for n in range(30)]
+    drawn = [two_sample.told_apart(texts(rng, 30, words), texts(rng, 30, words), first, second) for _ in range(100)]
+    assert sum(low <= 0.5 <= high for _, (low, high) in drawn) >= 93
+    assert np.mean([area for area, _ in drawn]) == pytest.approx(0.5, abs=0.025)
+
+
 def test_features_and_weights_are_those_of_a_ridge_regression() -> None:
     rows = two_sample.features(["abcd", "abcd  ABCD", ""])
     assert np.sort(rows[0][rows[0] > 0]) == pytest.approx(np.full(3, 3**-0.5))  # abc, bcd and abcd

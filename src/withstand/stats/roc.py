@@ -67,11 +67,12 @@ def _outscored(scores: Floats, others: Floats) -> Floats:
 
 
 def auroc(
-    high: Scores, low: Scores, of_high: Sequence[str], of_low: Sequence[str], level: float = 0.95
+    high: Scores, low: Scores, of_high: Sequence[str], of_low: Sequence[str], level: float = 0.95, stretch: float = 1.0
 ) -> tuple[float, Limits] | None:
     """The area and its limits in [0, 1]; None where a kind has no text.
 
-    of_high, of_low: the cluster of each text, which both kinds may share. The variance is that of Obuchowski 1997,
+    of_high, of_low: the cluster of each text, which both kinds may share. stretch: times the variance, for scores that
+    were not drawn independently. The variance is that of Obuchowski 1997,
     Biometrics 53:567; with clusters of one text it is DeLong's (1988, Biometrics 44:837) but for the corrections of
     both sizes. The limits are on the scale of the logit; at 0 and 1, and where nothing varies, Wilson's on the clusters
     of the smaller kind.
@@ -82,10 +83,10 @@ def auroc(
     fewest = min(len(set(of_high)), len(set(of_low)))
     variance = _variance(ranked.above, ranked.below, of_high, of_low) if fewest > 1 else 0.0
     if variance <= 0 or ranked.area in (0, 1):
-        ends = wilson(ranked.area * fewest, fewest, level)
+        ends = wilson(ranked.area * fewest / stretch, fewest / stretch, level)
         return ranked.area, ends or (0.0, 1.0)
     center = math.log(ranked.area / (1 - ranked.area))
-    reach = normal_limit(level) * math.sqrt(variance) / (ranked.area * (1 - ranked.area))
+    reach = normal_limit(level) * math.sqrt(stretch * variance) / (ranked.area * (1 - ranked.area))
     return ranked.area, (1 / (1 + math.exp(min(reach - center, FAR))), 1 / (1 + math.exp(min(-reach - center, FAR))))
 
 
