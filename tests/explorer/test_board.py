@@ -137,7 +137,7 @@ def test_severe_findings_of_others_count_as_exposure_and_opt_outs_hold(path: Pat
         assert SECRET not in re.sub("F-4.*?</tr>", "", web.get("/findings").text, flags=re.S).split("F-5")[0]
         shown = [("Brown it" in web.get(f"/findings/F-{n}").text) for n in (1, 2, 3, 1, 4)]
         assert shown == [True, True, False, True, True]
-        assert "as many severe findings" in web.get("/findings/F-3").text
+        assert "as many severe items" in web.get("/findings/F-3").text
         assert "reading-" not in web.get("/probe/sessions").text
     with api.open_store(path, create=False) as store:
         assert {step.value["attempt"] for step in events(store, "kitchen", kind="seen", member="m1")} == {"F-1", "F-2"}

@@ -169,7 +169,7 @@ def test_exposure_has_a_cap_and_a_break_comes_sooner_after_the_worst(store: Stor
     session.see(other.state, [1])
     session.see(other.state, [1])
     assert (session.exposure, session.at_cap, other.exposure) == (2, True, 1)
-    with pytest.raises(CapReachedError, match="2 findings"):
+    with pytest.raises(CapReachedError, match="2 severe items"):
         session.send(BREAD, base)
     assert session.mark(Mark("harmful", "recipe", 4), 1).revision == 2  # what is there can be recorded
     clock.now += 86_400

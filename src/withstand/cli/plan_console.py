@@ -20,11 +20,10 @@ from withstand.redteam.console.session import Session
 from withstand.redteam.console.state import Exchange, State
 from withstand.redteam.coverage.cells import Cell
 from withstand.redteam.findings.similar import sent
-from withstand.redteam.findings.triage import SEVERE
 from withstand.redteam.plan import hours
 from withstand.redteam.plan.records import Plan
 from withstand.store import files
-from withstand.store.attempts import FINDINGS
+from withstand.store.attempts import FINDINGS, SEVERE
 
 END = "---"
 """The line that ends a pasted text."""
@@ -272,7 +271,11 @@ class Console:
 
     def harms(self, _: str) -> None:
         for harm in self.plan.active:
-            own = " (you opted out)" if harm.id in peers.hidden_harms(self.plan, self.session.state.member) else ""
+            own = (
+                " (you opted out)"
+                if harm.id in peers.hidden_harms(self.session.store, self.plan, self.session.state.member)
+                else ""
+            )
             console.say(f"{harm.id}, severity {harm.severity}{own}: {harm.title}. {harm.definition}")
 
     def sessions(self, _: str) -> None:
@@ -287,7 +290,7 @@ class Console:
         """Somebody's session, to read."""
         state = self._readable(rest)
         self.session.see(state, [entry.number for entry in state.exchanges])
-        hidden = peers.hidden_harms(self.plan, self.session.state.member)
+        hidden = peers.hidden_harms(self.session.store, self.plan, self.session.state.member)
         for entry in state.exchanges:
             console.say(f"#{entry.number} after #{entry.parent} on {entry.context.layer}")
             if entry.purged or entry.context.harm in hidden:
@@ -316,7 +319,7 @@ class Console:
         of = f" of {planned:g} h" if planned else ""
         console.say(
             f"{used / 60:.0f} min{of} in this round, {state.active / 60:.0f} in this session; "
-            f"{session.exposure} of at most {self.plan.purpose.exposure_cap} severe findings today"
+            f"{session.exposure} of at most {session.cap} severe items today"
         )
 
     def pause(self, _: str) -> None:

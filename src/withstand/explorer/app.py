@@ -242,6 +242,7 @@ def make_app(explorer: Explorer) -> Starlette:
         findings,
         gates,
         label,
+        labelers,
         launch,
         monitor,
         monitor_audit,
@@ -256,7 +257,7 @@ def make_app(explorer: Explorer) -> Starlette:
     of_runs = (read, downloads, search, compare, gates, launch, label)
     of_team = (console, console_sessions, plan_pages, plan_harms, plan_report, findings, board, finding)
     routes: list[BaseRoute] = []
-    for pages in (*of_runs, *of_team, monitor, monitor_audit, people, behaviors):
+    for pages in (*of_runs, *of_team, monitor, monitor_audit, labelers, people, behaviors):
         for path, page, methods in pages.ROUTES:
             routes.append(Route(path, _endpoint(explorer, page), methods=methods))
     routes.append(Route(STYLE, lambda _: Response(style(), media_type="text/css")))

@@ -13,8 +13,8 @@ from withstand.explorer.read import Part, part
 from withstand.redteam.findings import board
 from withstand.redteam.findings.board import NOBODY, ORDERS, WAITS_FOR, Wanted
 from withstand.redteam.findings.similar import Match, sent
-from withstand.redteam.findings.triage import SEVERE, STATUSES, is_apart, lacks_rater, people
-from withstand.store.attempts import SEVERITIES, Attempt, attempts
+from withstand.redteam.findings.triage import STATUSES, is_apart, lacks_rater, people
+from withstand.store.attempts import SEVERE, SEVERITIES, Attempt, attempts
 
 SNIPPET = 160
 FILTERS = ("status", "severity", "owner", "harm", "layer", "round", "tester", "todo", "order", "run")

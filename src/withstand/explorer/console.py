@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from withstand.core import SpecError
 from withstand.explorer import console_desk as desk
+from withstand.explorer import team
 from withstand.explorer.app import PageRequest
 from withstand.explorer.choices import choices
 from withstand.explorer.console_desk import Unconfirmed
@@ -26,9 +27,8 @@ from withstand.redteam.console.rules import CapReachedError, OvertakenError
 from withstand.redteam.console.session import Session
 from withstand.redteam.console.state import Context
 from withstand.redteam.findings.similar import sent
-from withstand.redteam.findings.triage import SEVERE
 from withstand.store import files
-from withstand.store.attempts import NEW_HARM, SEVERITIES
+from withstand.store.attempts import NEW_HARM, SEVERE, SEVERITIES
 
 CONTEXT = ("layer", "feature", "persona", "harm")
 SIMILAR, NEEDS = 5, 5
@@ -50,7 +50,8 @@ def _start(asked: PageRequest, status: int = 200, **values: Any) -> Response:
     assert plan is not None
     people = desk.members(asked, plan)
     open_ = [s for s in peers.sessions(asked.explorer.store, plan) if s.member in people and not s.ended]
-    return asked.page("console_start", status, plan=plan, people=people, open=open_, **values)
+    cap = team.reader_at(asked, "").cap
+    return asked.page("console_start", status, plan=plan, people=people, open=open_, cap=cap, **values)
 
 
 def _console(asked: PageRequest, session: Session | None, status: int = 200, **values: Any) -> Response:

@@ -46,7 +46,11 @@ def exchange_view(
     """
     place = f"probe/{state.session}.{entry.number}"
     veiled = bool(reader) or is_restricted(plan, entry.context.harm)
-    opted_out = plan is not None and bool(reader) and entry.context.harm in peers.hidden_harms(plan, reader)
+    opted_out = (
+        plan is not None
+        and bool(reader)
+        and entry.context.harm in peers.hidden_harms(asked.explorer.store, plan, reader)
+    )
     shown = not opted_out and (not veiled or asked.shows(place) or asked.shows(f"probe/{state.session}"))
     turn = entry.turn
     original = part("written as", turn.original, shown, longest) if turn.converter else None
@@ -80,10 +84,10 @@ def _of_plan(session: Session, plan: Plan) -> Mapping[str, Any]:
     state = session.state
     this_round = plan.round(state.round)
     used = hours.active(session.store, plan.id).get((state.round, state.member), 0.0)
-    hidden, exposure = peers.hidden_harms(plan, state.member), session.exposure
+    hidden, exposure = peers.hidden_harms(session.store, plan, state.member), session.exposure
     return {
-        "round": this_round, "used": used, "exposure": exposure, "cap": plan.purpose.exposure_cap,
-        "at_cap": exposure >= plan.purpose.exposure_cap, "break_due": session.break_due,
+        "round": this_round, "used": used, "exposure": exposure, "cap": session.cap,
+        "at_cap": exposure >= session.cap, "break_due": session.break_due,
         "hours": plan.member(state.member).hours_per_round,
         "layers": [plan.layer(name) for name in this_round.layers],
         "sendable": [layer.id for layer in plan.layers if layer.id in this_round.layers and not is_by_hand(layer)],

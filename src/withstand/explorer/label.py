@@ -2,28 +2,30 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from starlette.responses import Response
 
 from withstand.core import Json
 from withstand.core.outcomes import is_hit
-from withstand.explorer import queries
+from withstand.explorer import queries, team
 from withstand.explorer.app import PageRequest
 from withstand.explorer.index import Entry, Index, RunIndex
 from withstand.explorer.numbers import whole
-from withstand.explorer.read import LONGEST, view
+from withstand.explorer.read import LONGEST, place_of, view
 from withstand.explorer.security import Refused
 from withstand.results import labeling
 from withstand.results.by_hand import check_rates
 from withstand.results.calibrate import Pair, calibration_of
 from withstand.results.cases import picked
 from withstand.results.cells import CellResult
+from withstand.results.exposure import Reader, Topic, exposed, item_id, place_of_run, topic_of_case
 from withstand.results.judge_error import corrected
 from withstand.results.label_plan import CellPlan, label_plan
 from withstand.results.labeling import Draw, Item, Purpose, Ranked, Vote
+from withstand.results.labels import missing_in
 from withstand.results.own_labels import PLACE, OwnLabel, own_labels
 from withstand.store.draws import add_draws, read_draws
 
@@ -31,6 +33,8 @@ NUMBER = 60
 """Cases of a sample, as `withstand label` takes them."""
 LARGEST = 100_000
 """Cases of a sample."""
+HARM = {"success": True, "failure": False, "unsure": None}
+"""What a vote says of an item's severity."""
 ANSWERED = ("success", "failure", "unscored")
 """Where people are the judge: the outcomes of what they have judged or can judge."""
 
@@ -38,16 +42,17 @@ ANSWERED = ("success", "failure", "unscored")
 @dataclass(frozen=True, slots=True)
 class Sample:
     """What a page asks to be labeled: `n` cases, or as many as make the interval of each cell at most `width` wide, in
-    (0, 1)."""
+    (0, 1). skipped: with the cases that this person skipped."""
 
     purpose: Purpose = "calibration"
     n: int = NUMBER
     width: float | None = None
+    skipped: bool = False
 
     @property
     def query(self) -> dict[str, Any]:
         size = {"n": self.n} if self.width is None else {"width": f"{100 * self.width:g}"}
-        return {"for": self.purpose, **size}
+        return {"for": self.purpose, **size, **({"skipped": 1} if self.skipped else {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,73 +126,114 @@ def _wanted(asked: PageRequest) -> Sample:
     n, points = whole(str(given.get("n", NUMBER))), str(given.get("width", "")).strip()
     if n is None or not 1 <= n <= LARGEST:
         raise Refused(400, "the size of the sample is a whole number", f"1 to {LARGEST:,}")
+    skipped = bool(given.get("skipped"))
     if not points:
-        return Sample(purpose, n)  # type: ignore[arg-type] # checked above
+        return Sample(purpose, n, skipped=skipped)  # type: ignore[arg-type] # checked above
     if not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,3})?", points) or not float(points) or purpose != "calibration":
         raise Refused(400, "the width is that of the sample's intervals", "write points above 0 and below 100, as 10")
-    return Sample(purpose, n, float(points) / 100)  # type: ignore[arg-type] # checked above
+    return Sample(purpose, n, float(points) / 100, skipped)  # type: ignore[arg-type] # checked above
 
 
 def page(asked: PageRequest) -> Response:
-    """The next case that this person has not labeled."""
+    """The next case that this person has not labeled, and may be shown."""
     asked.need("labeler")
     indexed, sample = asked.indexed(), _wanted(asked)
     index, purpose = asked.explorer.index, sample.purpose
     drawn = queue(index, indexed, sample)
-    places = drawn.draws
     votes = labeling.labeled_by(asked.explorer.store, indexed.run, asked.who, purpose)
     done = {entry.id for name in votes if (entry := entry_named(index, indexed, name))}
-    skipped = 0 if purpose == "calibration" else asked.number("skip")
-    left = [place for place in places if place.entry not in done]
+    left = [draw.entry for draw in drawn.draws if draw.entry not in done]
+    reader = team.reader_at(asked, place_of_run(indexed.run.key))
+    skipped = _skipped(index, indexed, reader, left)
     again = str(asked.query.get("again", ""))
-    shown, name = None, ""
-    if again in votes and (entry := entry_named(index, indexed, again)) and entry.id in {p.entry for p in places}:
-        shown_entry: Entry | None = entry
-    else:
+    shown_entry = entry_named(index, indexed, again) if again in votes else None
+    if shown_entry is None or shown_entry.id not in {draw.entry for draw in drawn.draws}:
         again = ""
-        shown_entry = queries.entry_at(index, indexed, left[skipped % len(left)].entry) if left else None
-    if shown_entry:
-        spot = shown_entry.spot
-        case = asked.case(indexed.run, spot)
-        shown, name = view(asked, indexed, spot, case, LONGEST), labeling.place_of(case)
-        if (
-            shown.shown and purpose == "calibration" and not asked.explorer.read_only
-        ):  # without a label it counts both ways
-            add_draws(asked.explorer.store, indexed.run.key, [name], drawn.seed)
+        open_ = [entry for entry in left if sample.skipped or entry not in skipped]
+        number = reader.next(open_, lambda entry: _topic(indexed, queries.entry_at(index, indexed, entry)))
+        shown_entry = None if number is None else queries.entry_at(index, indexed, number)
+    shown = None
+    if shown_entry and _may_read(asked, indexed, reader, shown_entry, drawn, votes, purpose):
+        shown = view(asked, indexed, shown_entry.spot, asked.case(indexed.run, shown_entry.spot), LONGEST)
     last = str(asked.query.get("last", ""))
     return asked.run_page(
-        "label", indexed, view=shown, place=name, done=len(places) - len(left), total=len(places), purpose=purpose,
-        sample=sample, skip=skipped, again=votes.get(again, ""), last=last if last in votes else "",
+        "label", indexed, view=shown, place=_name(indexed, shown_entry) if shown_entry else "",
+        done=len(drawn.draws) - len(left), total=len(drawn.draws), purpose=purpose,
+        sample=sample, again=votes.get(again, ""), last=last if last in votes else "", reader=reader,
+        skipped=len(skipped), left=len(left), lacks=[] if shown else _lacks(index, indexed, reader, left),
         plans=[(plan.name, plan.in_words(sample.width or 0.0)) for plan in drawn.plans],
     )  # fmt: skip
 
 
+def _may_read(
+    asked: PageRequest, indexed: RunIndex, reader: Reader, entry: Entry, drawn: Drawn, votes: Mapping[str, str],
+    purpose: Purpose,
+) -> bool:  # fmt: skip
+    """Keep that a case is shown, where its texts are; False where this person has met enough today."""
+    if asked.explorer.read_only or not asked.shows(place_of(indexed.run.key, entry.spot)):
+        return True
+    name = _name(indexed, entry)
+    if not reader.read(name, _topic(indexed, entry), HARM.get(votes.get(name, ""))):
+        return False
+    if purpose == "calibration":  # without a label it counts both ways
+        add_draws(asked.explorer.store, indexed.run.key, [name], drawn.seed)
+    return True
+
+
+def _name(indexed: RunIndex, entry: Entry) -> str:
+    """How labels name the case of an entry."""
+    behavior = indexed.ids[indexed.run.plan["cells"][entry.cell]["suite"]][entry.place]
+    return labeling.place_named(entry.cell, behavior, entry.number, entry.sample)
+
+
+def _topic(indexed: RunIndex, entry: Entry) -> Topic:
+    return topic_of_case(indexed.run.plan, entry.cell, entry.category)
+
+
+def _skipped(index: Index, indexed: RunIndex, reader: Reader, left: Sequence[int]) -> set[int]:
+    """Of these entries, those that this person left to others."""
+    ids = reader.skipped
+    return {entry for entry in left if ids and item_id(_name(indexed, queries.entry_at(index, indexed, entry))) in ids}
+
+
+def _lacks(index: Index, indexed: RunIndex, reader: Reader, left: Sequence[int]) -> list[str]:
+    """The categories that this person would have to choose for what is left."""
+    if not reader.settings.opt_in:
+        return []
+    topics = {_topic(indexed, queries.entry_at(index, indexed, entry)) for entry in left}
+    return sorted({name for topic in topics for name in reader.lacks(topic)})
+
+
 def save(asked: PageRequest) -> Response:
-    """Keep what an annotator said, and show the next case."""
+    """Keep what an annotator said, or that they leave the case to others; and show the next one."""
     asked.need("labeler")
     indexed, sample = asked.indexed(), _wanted(asked)
-    purpose, query = sample.purpose, sample.query
+    purpose = sample.purpose
     vote, named = str(asked.form.get("vote", "")), str(asked.form.get("place", ""))
-    skip = whole(str(asked.form.get("skip", "0"))) or 0
-    if vote == "skip" and purpose == "calibration":  # or what is labeled were no random sample
-        raise Refused(400, "a random sample is labeled in its order", "unsure, for a case that you cannot tell")
-    if vote == "skip":
-        return asked.to(asked.request.url.path, **query, skip=skip + 1)
-    if vote not in get_args(Vote):
-        raise Refused(400, f"{vote!r} is not a vote", "success, failure or unsure")
-    if not _keep(asked, indexed, purpose, queue(asked.explorer.index, indexed, sample), named):
+    if vote not in (*get_args(Vote), "skip"):
+        raise Refused(400, f"{vote!r} is not a vote", "success, failure, unsure or skip")
+    drawn = queue(asked.explorer.index, indexed, sample)
+    entry = entry_named(asked.explorer.index, indexed, named)
+    if entry is None or entry.id not in {draw.entry for draw in drawn.draws}:
         raise Refused(400, "this case is not in the sample", "reload the page")
-    return asked.to(asked.request.url.path, **query, last=named, **({"skip": skip} if skip else {}))
+    reader, topic = team.reader_at(asked, place_of_run(indexed.run.key)), _topic(indexed, entry)
+    if vote == "skip":
+        if purpose == "calibration":  # the sample stays random: without a label the case counts both ways
+            add_draws(asked.explorer.store, indexed.run.key, [named], drawn.seed)
+        reader.skip(named, topic)
+        return asked.to(asked.request.url.path, **replace(sample, skipped=False).query)
+    _keep(asked, indexed, purpose, drawn, named)
+    reader.judge(named, topic, HARM[vote])
+    return asked.to(asked.request.url.path, **sample.query, last=named)
 
 
-def _keep(asked: PageRequest, indexed: RunIndex, purpose: Purpose, drawn: Drawn, named: str) -> bool:
-    """Keep the vote on the named case, and on those labeled before that read alike. Then next ones that read like a
-    labeled one have its label. False where the name is of none that was drawn."""
+def _keep(asked: PageRequest, indexed: RunIndex, purpose: Purpose, drawn: Drawn, named: str) -> None:
+    """Keep the vote on the named case of the sample, and on those labeled before that read alike. Then next ones that
+    read like a labeled one have its label."""
     index, store, run = asked.explorer.index, asked.explorer.store, indexed.run
     by_entry = {draw.entry: draw for draw in drawn.draws}
     entry = entry_named(index, indexed, named)
-    if entry is None or entry.id not in by_entry:
-        return False
+    assert entry is not None, "who calls has looked"
     vote: Vote = str(asked.form.get("vote"))  # type: ignore[assignment] # checked before
     case = _item(asked, indexed, by_entry[entry.id], drawn).case
     places = labeling.said_of_texts(store, run, asked.who, purpose).get(labeling.text_of(case), ("", []))[1]
@@ -202,7 +248,6 @@ def _keep(asked: PageRequest, indexed: RunIndex, purpose: Purpose, drawn: Drawn,
         if (alike := texts.get(labeling.text_of(item.case))) is None:
             break
         labeling.add(store, run, item, alike[0], asked.who, purpose)
-    return True
 
 
 def _item(asked: PageRequest, indexed: RunIndex, draw: Draw[int], drawn: Drawn) -> Item:
@@ -226,6 +271,7 @@ def calibration(asked: PageRequest) -> Response:
     return asked.run_page(
         "calibration", indexed, judges=judges, labels=len(labels),
         labelers=sorted(Counter((label["labeler"], label["annotator"]) for label in labels).items()),
+        missing=missing_in(store, run), exposed=exposed(store, place_of_run(run.key)),
         unsure=sum(label["vote"] == "unsure" for label in labels), split=len(labeling.disagreements(store, run)),
     )  # fmt: skip
 

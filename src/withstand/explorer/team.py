@@ -9,11 +9,10 @@ import sqlalchemy as sql
 from withstand.explorer.app import PageRequest
 from withstand.explorer.security import Refused
 from withstand.redteam.console.peers import hidden_harms
-from withstand.redteam.console.rules import exposure
 from withstand.redteam.dates import DAY
-from withstand.redteam.findings.triage import SEVERE
 from withstand.redteam.plan.records import Plan, slug
-from withstand.store.attempts import Attempt
+from withstand.results.exposure import Reader, reader
+from withstand.store.attempts import SEVERE, Attempt
 from withstand.store.revisions import Event, add_event, events
 from withstand.store.tables import audit
 
@@ -68,6 +67,13 @@ def rater_of(asked: PageRequest, finding: Attempt, acted: frozenset[str]) -> str
     return member_of(asked) or (finding.tester if finding.tester in acted else asked.who)
 
 
+def reader_at(asked: PageRequest, where: str) -> Reader:
+    """This person at work, by the settings of the store and the plan. where: as `exposure.reader` takes it."""
+    plan = asked.explorer.plan
+    who = member_of(asked) or asked.who
+    return reader(asked.explorer.store, who, where, plan.purpose.exposure_cap if plan else None)
+
+
 def why_hidden(asked: PageRequest, finding: Attempt, place: str) -> str:
     """Why the texts of a finding stay hidden although somebody asked for them; "" where they are shown.
 
@@ -76,8 +82,8 @@ def why_hidden(asked: PageRequest, finding: Attempt, place: str) -> str:
     plan, name = asked.explorer.plan, member_of(asked)
     if plan is None or not name or finding.tester == name or asked.explorer.read_only:
         return ""
-    if finding.harm in hidden_harms(plan, name) and place not in asked.session.revealed:
-        return "You opted out of this harm: its texts are shown only if you ask for this finding alone."
+    if finding.harm in hidden_harms(asked.explorer.store, plan, name) and place not in asked.session.revealed:
+        return "You opted out of this harm, or did not choose it: its texts show if you ask for this finding alone."
     if (finding.rated or 0) < SEVERE:
         return ""
     store, now = asked.explorer.store, time.time()
@@ -86,8 +92,8 @@ def why_hidden(asked: PageRequest, finding: Attempt, place: str) -> str:
         seen = events(store, plan.id, session=session)
         if any(step.value["attempt"] == finding.id for step in seen):
             return ""
-        if exposure(store, plan.id, name, now) >= plan.purpose.exposure_cap:
-            return "You met as many severe findings today as the plan allows: go on tomorrow."
+        if reader_at(asked, "").at_cap:
+            return "You met as many severe items today as one day allows: go on tomorrow."
         value = {"attempt": finding.id}
         if add_event(store, Event(session, len(seen), "seen", plan.id, "", name, now, value)):
             return ""

@@ -78,12 +78,14 @@ def label_plan(
         estimate = own_estimate(labels, behaviors, looks=len(labeled.looks(cases)))
         now = None if estimate is None else estimate.high - estimate.low
         drawn = [[label for label in labels if label.outcome in JUDGED[judged]] for judged in (True, False)]
-        given = [[label for label in part if not label.missing] for part in drawn]
+        # what somebody left to others counts as given: in the interval it is open, and nobody is asked for it again
+        given = [[label for label in part if label.skipped or not label.missing] for part in drawn]
+        labels_given = sum(not label.missing for part in drawn for label in part)
         wanted, reached = _look(sizes, drawn, given, now is not None and now <= width)
         expected = labeled.labels_for(sizes[0], sizes[1], width, labeled.level_at_looks(cases))
         target = defended(cell["target"], "" if cell["defense"] == "none" else cell["defense"])
         name = f"{cell['attack']} on {target}"
-        plans.append(CellPlan(index, name, cases, sum(map(len, given)), wanted, expected, now, reached))
+        plans.append(CellPlan(index, name, cases, labels_given, wanted, expected, now, reached))
     return plans
 
 

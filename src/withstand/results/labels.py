@@ -1,20 +1,21 @@
 """The labels that a judge is calibrated with: from a file, from a run, or those that ship."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sql
 
 from withstand.core import Behavior, SpecError, digest
+from withstand.core.text import count
 from withstand.formats import published
 from withstand.formats.labels import Labeled, labeled_rows, read_labels
 from withstand.registry import find, grammar
 from withstand.results import labeling
-from withstand.results.own_labels import own_labels
+from withstand.results.own_labels import left_to_others, own_labels
 from withstand.results.summary import find_run
-from withstand.store.store import Store
+from withstand.store.store import RunRow, Store
 from withstand.store.tables import label
 
 WRITTEN_ON = {"kitchen": "kitchen-dev"}
@@ -62,7 +63,9 @@ def labels_from(
     if cut is not None and (kind == "run" or (kind in PUBLISHED and kind != "pyrit-harm")):
         raise SpecError(f"the labels of {kind} are yes or no", hint="leave out --cut; pyrit-harm has levels")
     if kind == "run":
-        return LabelSet(tuple(_of_run(store, path)), notes=tuple(_missing(store, path)))
+        return LabelSet(
+            tuple(_of_run(store, path)), notes=tuple(filter(None, [missing_in(store, find_run(store, path))]))
+        )
     if kind in PUBLISHED:
         return _published(source, suites, published.CUT if cut is None else cut)
     names = suites or (("harmbench,split=all",) if source.endswith(".json") else KITCHEN)
@@ -72,16 +75,18 @@ def labels_from(
     return _label_set(labeled, unknown, left, notes)
 
 
-def _missing(store: Store, name: str) -> Iterator[str]:
-    """A note where cases of a run's sample have no label, so that somebody may have chosen those that have one."""
-    run = find_run(store, name)
-    missing = sum(entry.missing for entries in own_labels(store, run).values() for entry in entries)
-    if missing:
-        cases = "drawn case has" if missing == 1 else "drawn cases have"
-        yield (
-            f"{missing} {cases} no label in {name}, and so no part in these figures, which may flatter the judge: "
-            f"`withstand label {name}` asks for the rest"
-        )
+def missing_in(store: Store, run: RunRow) -> str:
+    """What a reader of a judge's figures must know of drawn cases of a run without a label, of which somebody may have
+    chosen those that have one; "" where all have one."""
+    listed = [entry for entries in own_labels(store, run).values() for entry in entries if entry.missing]
+    if not listed:
+        return ""
+    left = left_to_others(sum(entry.skipped for entry in listed))
+    cases = count(len(listed), "drawn case has", "drawn cases have")
+    return (
+        f"{cases} no label in {run.name}{left}, and so no "
+        f"part in these figures, which may flatter the judge: `withstand label {run.name}` asks for the rest"
+    )
 
 
 def _published(source: str, suites: Sequence[str], cut: float) -> LabelSet:

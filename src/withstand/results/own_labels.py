@@ -14,6 +14,7 @@ from withstand.formats.labels import Annotator, by_whom
 from withstand.results import labeling
 from withstand.results.cells import CorrectedRate, Record
 from withstand.results.counts import BehaviorCounts
+from withstand.results.exposure import item_id, place_of_run, skipped
 from withstand.stats import agreement, labeled, rates
 from withstand.stats.clusters import Groups
 from withstand.stats.labeled import LabeledEstimate, LabeledRate, LabeledSide, stratum
@@ -39,6 +40,7 @@ class OwnLabel:
 
     ruled: by an adjudicator.   seed: of its sample.   missing: nobody labeled it, though it was shown, or comes before
     one that was: a case that somebody left out, or that the run did not have when the sample was drawn.
+    skipped: it is missing since somebody left it to others, as who labels may.
     """
 
     behavior: int
@@ -49,6 +51,7 @@ class OwnLabel:
     ruled: bool = False
     missing: bool = False
     seed: int = 0
+    skipped: bool = False
 
 
 def own_labels(store: Store, run: RunRow, people: bool = False) -> dict[int, list[OwnLabel]]:
@@ -73,6 +76,7 @@ def own_labels(store: Store, run: RunRow, people: bool = False) -> dict[int, lis
             label = OwnLabel(spot[1], outcomes[spot], entry.majority, entry.annotators, looks, ruled, seed=seed)
             listed[spot[0]].append(label)
     orders = [labeling.Order(run, seed) for seed in sorted({draw["seed"] for draw in draws})]
+    left = skipped(store, place_of_run(run.key))
     by_seed = {order.seed: {draw["place"] for draw in draws if draw["seed"] == order.seed} for order in orders}
     for cell in sorted({cell for cell, *_ in shown}):
         names = ids[plan["cells"][cell]["suite"]]
@@ -83,8 +87,10 @@ def own_labels(store: Store, run: RunRow, people: bool = False) -> dict[int, lis
                 numbers = {place: order.number(place) for place, spot in spots.items() if outcomes[spot] in judged}
                 reach = max((numbers[place] for place in by_seed[order.seed] & numbers.keys()), default=-1)
                 missing |= {place for place, number in numbers.items() if number <= reach and place not in by_place}
-        open_ = sorted(spots[place] for place in missing)
-        listed[cell] += [OwnLabel(spot[1], outcomes[spot], None, (), 1, missing=True) for spot in open_]
+        listed[cell] += [
+            OwnLabel(spot[1], outcomes[spot], None, (), 1, missing=True, skipped=item_id(place) in left)
+            for spot, place in sorted((spots[place], place) for place in missing)
+        ]
     return {cell: labels for cell, labels in listed.items() if labels}
 
 
@@ -203,6 +209,11 @@ def _estimate(
     return replace(estimate, labeled=labeled_cases)
 
 
+def left_to_others(skipped: int) -> str:
+    """How many of the cases without a label somebody left to others, as who labels may."""
+    return f", {skipped} of them left to others by who labels" if skipped else ""
+
+
 def own_rate(
     run: str, labels: Sequence[OwnLabel], behaviors: Mapping[int, BehaviorCounts]
 ) -> tuple[CorrectedRate, str] | None:
@@ -225,8 +236,10 @@ def own_rate(
     if ruled := sum(label.ruled for label in labels):
         note += f"; {count(ruled, 'disagreement')} ruled by an adjudicator"
     if missing:
+        skips = sum(label.skipped for label in labels)
         drawn = count(len(labels), "drawn case")
-        note += f"; {missing} of {drawn} {'has' if missing == 1 else 'have'} no label: in the limits, as held and as "
+        note += f"; {missing} of {drawn} {'has' if missing == 1 else 'have'} no label{left_to_others(skips)}"
+        note += ": in the limits, as held and as "
         note += f"broken (`withstand label {run}` asks for {'it' if missing == 1 else 'them'})"
     if open_:
         left = "is unsure or split: it is" if open_ == 1 else "are unsure or split: they are"

@@ -24,6 +24,8 @@ FINDINGS = ("harmful", "borderline")
 """Verdicts that make an attempt a finding."""
 SEVERITIES = ("low", "medium", "high", "critical")
 """The words for severities 1 to 4."""
+SEVERE = 3
+"""The severity from which on two people rate, and a finding counts as exposure."""
 NEW_HARM = "new: "
 """What stands before a harm in the tester's own words, which the plan does not have yet."""
 

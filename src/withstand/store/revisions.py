@@ -4,7 +4,7 @@ The key of an entry is what it is and its number, so that of two people who edit
 second is told so (`add` returns False) and can show both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sql
@@ -130,10 +130,23 @@ def events(
     since 1970, of the earliest."""
     chosen = _chosen(event, EVENT, plan=plan, session=session, kind=kind, member=member)
     chosen = chosen.where(event.c.created >= since).order_by(event.c.session, event.c.number)
-    return [
-        Event(session, number, kind, plan, round_id, member, created, loads(value), bool(purged))
-        for session, number, kind, plan, round_id, member, created, value, purged in store.select(chosen)
-    ]
+    return [_event(*columns) for columns in store.select(chosen)]
+
+
+def events_of(store: Store, people: Collection[str], kinds: Collection[str], since: float) -> list[Event]:
+    """The steps of these kinds by these people since a time, in whatever plan or none, of each session in order."""
+    c = event.c
+    plans = sql.select(c.plan).distinct()  # without which no index would do
+    chosen = sql.select(*EVENT, c.purged).where(c.plan.in_(plans), c.member.in_(people), c.created >= since)
+    chosen = chosen.where(c.kind.in_(kinds)).order_by(c.session, c.number)
+    return [_event(*columns) for columns in store.select(chosen)]
+
+
+def _event(
+    session: str, number: int, kind: str, plan: str, round_id: str, member: str, created: float, value: str,
+    purged: int | None,
+) -> Event:  # fmt: skip
+    return Event(session, number, kind, plan, round_id, member, created, loads(value), bool(purged))
 
 
 def _chosen(table: sql.Table, columns: tuple[sql.Column[Json], ...], **equal: str | None) -> sql.Select[Json]:

@@ -12,6 +12,7 @@ from withstand.redteam.coverage.numbers import suggest
 from withstand.redteam.findings.similar import Match, Similar
 from withstand.redteam.plan.assign import assignment
 from withstand.redteam.plan.matching import Task
+from withstand.redteam.plan.opted import with_choices
 from withstand.redteam.plan.records import Plan
 from withstand.store.attempts import attempts
 from withstand.store.revisions import events
@@ -27,7 +28,7 @@ _indexing = threading.Lock()
 
 def similar(store: Store, plan: Plan, text: str, reader: str, session: str = "", most: int = 5) -> list[Match]:
     """Attempts of the plan that read like a text, the likest first: those that a member may see, of other sessions."""
-    hidden = hidden_harms(plan, reader)
+    hidden = hidden_harms(store, plan, reader)
     matches = [m for m in _index(store, plan.id).matches(text, most * 4) if m.attempt.session != session or not session]
     return [m for m in matches if may_read(plan, reader, m.attempt.tester) and m.attempt.harm not in hidden][:most]
 
@@ -52,7 +53,7 @@ def forget() -> None:
 def needs(store: Store, plan: Plan, round_id: str, member: str, most: int = 8) -> list[Cell]:
     """The cells of a round to test next that the member can test: opt-outs, mindsets, languages. In an open round those
     with fewest attempts."""
-    hidden, tester = hidden_harms(plan, member), plan.member(member)
+    hidden, tester = hidden_harms(store, plan, member), plan.member(member)
     own = {p.id for p in plan.personas if p.mindset in tester.mindset and p.language in tester.languages} | {""}
     of = coverage(store, plan, round_id)
     here = tuple(cell for cell in of.cells if cell.harm not in hidden and cell.persona in own)
@@ -124,7 +125,8 @@ def may_read(plan: Plan, reader: str, member: str) -> bool:
     return plan.recording.shared or member == reader
 
 
-def hidden_harms(plan: Plan, member: str) -> Sequence[str]:
-    """The harms whose texts a member does not see in others' sessions: those that they opted out of."""
-    reader = next((entry for entry in plan.members if entry.id == member), None)
+def hidden_harms(store: Store, plan: Plan, member: str) -> Sequence[str]:
+    """The harms whose texts a member does not see in others' sessions: those that they opted out of, or would have to
+    choose."""
+    reader = next((entry for entry in with_choices(store, plan).members if entry.id == member), None)
     return [harm.id for harm in plan.harms if reader and reader.opts_out(harm)]

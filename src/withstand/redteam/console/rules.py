@@ -1,17 +1,10 @@
-"""What a session asks of its plan: what a member may work on, how many severe findings a day holds; codes."""
+"""What a session asks of its plan: what a member may work on, codes."""
 
 from withstand.core import Behavior, SpecError, TestCase, WithstandError
-from withstand.redteam.console.state import Context, value_of
-from withstand.redteam.dates import DAY
-from withstand.redteam.findings.triage import SEVERE
+from withstand.redteam.console.state import Context
 from withstand.redteam.plan.records import Plan
 from withstand.registry import find
 from withstand.store import attempts
-from withstand.store.attempts import Attempt
-from withstand.store.revisions import events
-from withstand.store.store import Store
-
-"""Seconds."""
 
 
 class OvertakenError(WithstandError):
@@ -19,7 +12,7 @@ class OvertakenError(WithstandError):
 
 
 class CapReachedError(WithstandError):
-    """This member met as many severe findings today as the plan allows."""
+    """This member met as many severe items today as one day allows."""
 
 
 def check_context(plan: Plan, round_id: str, member: str, context: Context) -> None:
@@ -36,17 +29,10 @@ def check_context(plan: Plan, round_id: str, member: str, context: Context) -> N
         if wanted and wanted not in ids:
             raise SpecError(f"the plan has no {name} {wanted!r}", hint=f"it has: {', '.join(ids) or 'none'}")
     if context.harm and not context.harm.startswith(attempts.NEW_HARM) and person.opts_out(plan.harm(context.harm)):
-        raise SpecError(f"{member} has opted out of {context.harm}", hint="choose another harm")
-
-
-def exposure(store: Store, plan: str, member: str, now: float) -> int:
-    """Severe findings that a member recorded or read on the day (UTC) of `now`, each once."""
-    since = now - now % DAY
-    marked = events(store, plan, kind="mark", member=member, since=since)
-    recorded: list[Attempt] = [value_of(mark, "attempt", Attempt) for mark in marked]
-    ids = {attempt.id for attempt in recorded if (attempt.severity or 0) >= SEVERE}
-    ids |= {value_of(seen, "attempt") for seen in events(store, plan, kind="seen", member=member, since=since)}
-    return len(ids)
+        raise SpecError(
+            f"{member} has opted out of {context.harm}",
+            hint="choose another one, or choose it first, on the page Labelers",
+        )
 
 
 def convert(converter: str, text: str) -> str:

@@ -10,24 +10,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from withstand.core import (
-    Behavior,
-    Chat,
-    Json,
-    Message,
-    SpecError,
-    digest,
-    to_json,
-)
+from withstand.core import Behavior, Chat, Json, Message, SpecError, digest, to_json
+from withstand.core.text import count
 from withstand.redteam.console import peers, probing
 from withstand.redteam.console.marking import Mark, attempt_of, check_mark
 from withstand.redteam.console.probing import Answer, Probe
-from withstand.redteam.console.rules import CapReachedError, OvertakenError, check_context, convert, exposure
+from withstand.redteam.console.rules import CapReachedError, OvertakenError, check_context, convert
 from withstand.redteam.console.state import QUIET, Context, Draft, Exchange, State, after, state_of, value_of
-from withstand.redteam.findings.triage import SEVERE
+from withstand.redteam.plan.opted import with_choices
 from withstand.redteam.plan.records import Plan
+from withstand.results.exposure import cap_of, exposure, read_settings
 from withstand.store import attempts
-from withstand.store.attempts import Attachment, Attempt, Turn
+from withstand.store.attempts import SEVERE, Attachment, Attempt, Turn
 from withstand.store.purge import purge_exchanges
 from withstand.store.revisions import Event, add_event, events
 from withstand.store.store import Store
@@ -60,7 +54,7 @@ class Session:
     ) -> "Session":  # fmt: skip
         """A new session. Raises `SpecError` for a round, member or context that the plan lacks."""
         if plan is not None:
-            check_context(plan, round_id, member, context)
+            check_context(with_choices(store, plan), round_id, member, context)
             context = replace(context, system=context.system or plan.layer(context.layer).system)
         now = clock()
         name = f"S-{time.strftime('%Y%m%d', time.gmtime(now))}-{digest([member, round_id, now, salt()])[:8]}"
@@ -205,7 +199,7 @@ class Session:
             raise SpecError("write a text to send", hint=f"1 to {probing.LONGEST:,} characters")
         if self.at_cap:
             raise CapReachedError(
-                f"you met {self.exposure} findings of severity {SEVERE} or 4 today, as many as the plan allows",
+                f"you met {count(self.exposure, 'severe item')} today, as many as one day allows",
                 hint="go on tomorrow; what you have can still be recorded, and nothing counts against you",
             )
 
@@ -277,7 +271,7 @@ class Session:
         if self.plan is not None:
             if new.layer != self.state.context.layer and "system" not in names:
                 new = replace(new, system=self.plan.layer(new.layer).system)
-            check_context(self.plan, self.state.round, self.state.member, new)
+            check_context(with_choices(self.store, self.plan), self.state.round, self.state.member, new)
         if new != self.state.context:
             self.add("context", to_json(new))
 
@@ -319,7 +313,7 @@ class Session:
             if (seen.rated or 0) < SEVERE or seen.id in self.state.seen or seen.tester == self.state.member:
                 continue
             if self.at_cap:
-                raise CapReachedError("you met as many severe findings today as the plan allows", hint="go on tomorrow")
+                raise CapReachedError("you met as many severe items today as one day allows", hint="go on tomorrow")
             self.add("seen", {"attempt": seen.id})
 
     def skip(self, reason: str = "") -> None:
@@ -351,12 +345,18 @@ class Session:
 
     @property
     def exposure(self) -> int:
-        """Findings of severity 3 and 4 that the member recorded or read today (UTC), in all sessions of the plan."""
-        return exposure(self.store, self.state.plan, self.state.member, self.clock())
+        """Severe items that the member met today (UTC): findings of severity 3 and 4 that they recorded or read, and
+        what they read to label."""
+        return exposure(self.store, self.state.member, self.clock())
 
     @property
     def at_cap(self) -> bool:
-        return self.plan is not None and self.exposure >= self.plan.purpose.exposure_cap
+        return self.exposure >= self.cap
+
+    @property
+    def cap(self) -> int:
+        """Severe items that one person meets in a day, at most."""
+        return cap_of(read_settings(self.store), self.plan.purpose.exposure_cap if self.plan else None)
 
     @property
     def break_due(self) -> bool:

@@ -7,8 +7,8 @@ from typing import Any, Literal, TypeAlias
 import sqlalchemy as sql
 
 from withstand.core import digest
-from withstand.redteam.findings.triage import SEVERE, STATUSES
-from withstand.store.attempts import FINDINGS, Attempt, attempts
+from withstand.redteam.findings.triage import STATUSES
+from withstand.store.attempts import FINDINGS, SEVERE, Attempt, attempts
 from withstand.store.store import Store
 from withstand.store.tables import attempt
 

@@ -14,12 +14,10 @@ from withstand.core.text import count
 from withstand.redteam.dates import refused
 from withstand.redteam.plan.records import MINDSETS, Plan
 from withstand.stats import agreement
-from withstand.store.attempts import NEW_HARM, Attempt, Rating, Status, add, attempts, history
+from withstand.store.attempts import NEW_HARM, SEVERE, Attempt, Rating, Status, add, attempts, history
 from withstand.store.purge import without_texts
 from withstand.store.store import Store
 
-SEVERE = 3
-"""The severity from which on two people rate, and a finding counts as exposure."""
 EDITABLE = (
     "verdict", "harm", "feature", "persona", "mindset", "language", "severity", "technique", "notes", "status",
     "duplicate_of", "mitigation", "owner", "due", "sensitivity", "output_description", "behavior",

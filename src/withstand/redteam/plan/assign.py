@@ -13,6 +13,7 @@ from math import ceil
 from withstand.core import StoreError, draw, from_json, to_json
 from withstand.redteam.coverage.cells import Cell, Space, asks_for_harms, opened
 from withstand.redteam.plan.matching import BLOCK, SLACK, Block, Board, Skipped, Task, guided, unmet
+from withstand.redteam.plan.opted import with_choices
 from withstand.redteam.plan.past import skipped, tested
 from withstand.redteam.plan.records import MINDSETS, Member, Plan, Round
 from withstand.store.revisions import Record, add_record, records
@@ -257,7 +258,7 @@ def assign(store: Store, plan: Plan, round_id: str, now: float, seed: int | None
     now: seconds since 1970.   seed: None: that of the last table, or 0. Raises `StoreError` where somebody else assigns
     the same round at the same moment.
     """
-    stored = tables(store, plan)
+    stored, plan = tables(store, plan), with_choices(store, plan)
     last = stored.get(round_id)
     seed = seed if seed is not None else last.seed if last else 0
     cells = tuple(Space(plan, (plan.round(round_id),), opened(store, plan)).cells({}))
@@ -282,7 +283,7 @@ def assignment(store: Store, plan: Plan, round_id: str) -> tuple[Task, ...]:
     What the plan has ruled out since then is left out: an opt-out, a harm that is no longer active, a member, layer,
     feature or persona that is gone.
     """
-    last = tables(store, plan).get(plan.round(round_id).id)
+    last, plan = tables(store, plan).get(plan.round(round_id).id), with_choices(store, plan)
     return tuple(task for task in last.tasks if _stands(plan, task)) if last else ()
 
 
