@@ -14,6 +14,7 @@ from typing import ClassVar
 import pytest
 
 import published_files
+import tiny_classifier
 from fakes import Fake
 from withstand import api
 from withstand.core import (
@@ -143,8 +144,22 @@ def published(tmp_path_factory):
     return home
 
 
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    """Saves a tiny classifier, once, where the libraries for it are installed."""
+
+    @functools.cache
+    def saved():
+        pytest.importorskip("torch", reason="needs the extra `local`")
+        pytest.importorskip("transformers", reason="needs the extra `local`")
+        folder = tmp_path_factory.mktemp("classifier")
+        return tiny_classifier.save(folder, ("rude", "loud"), "multi_label_classification")
+
+    return saved
+
+
 @pytest.fixture
-def minimal(tmp_path, openai_server, published, monkeypatch):
+def minimal(tmp_path, openai_server, published, classifier, monkeypatch):
     """The least that each component must be given: its `sample`, or what lies in files, behind servers and in here."""
 
     table = tmp_path / "behaviors.jsonl"
@@ -167,6 +182,14 @@ def minimal(tmp_path, openai_server, published, monkeypatch):
             ("target", "function"): {"path": "contract_of_mine:answer"},
             ("target", "openai"): {"model": "m", "tries": 1},
             ("target", "moderation"): {"tries": 1},
+            ("target", "score_service"): {
+                "model": "stand-in",
+                "path": "/moderations",
+                "body": '{"input": "{text}"}',
+                "scores_at": "results[0].category_scores",
+                "version_at": "model",
+                "tries": 1,
+            },
             ("target", "http"): {
                 "body": '{"model": "m", "messages": "{messages}", "temperature": "{temperature}", "seed": "{seed}"}',
                 "text": "choices[0].message.content",
@@ -184,7 +207,9 @@ def minimal(tmp_path, openai_server, published, monkeypatch):
             for file in ("config.json", "tokenizer.json", "model.safetensors"):
                 (tmp_path / file).write_text("{}")
             given["id"] = str(tmp_path)
-        if kind == "target" and name in ("openai", "moderation", "inspect"):
+        if (kind, name) == ("target", "classifier"):
+            given["id"] = str(classifier())
+        if kind == "target" and name in ("openai", "moderation", "inspect", "score_service"):
             monkeypatch.setenv("CONTRACT_KEY", "sk-contract")
             given["base_url"] = server().url
         if (kind, name) == ("target", "http"):
@@ -283,7 +308,7 @@ class TestEveryComponent:
     def test_it_is_a_value(self, make, kind, name):
         one, other = (
             make(kind, name),
-            make(kind, name) if name not in ("openai", "moderation", "http", "inspect") else None,
+            make(kind, name) if name not in ("openai", "moderation", "score_service", "http", "inspect") else None,
         )
         other = dataclasses.replace(one) if other is None else other
         assert (one, hash(one)) == (other, hash(other))

@@ -41,8 +41,10 @@ def test_flags_or_a_threshold_over_the_categories_that_count(
 
 
 def test_the_reason_names_the_highest_three(play: Play) -> None:
-    verdict = judged(play, {"flagged": False, "categories": [], "scores": SCORES})
+    """Beside it all scores, and the model that gave them."""
+    verdict = judged(play, {"flagged": False, "categories": [], "scores": SCORES, "model": "omni-1"})
     assert (verdict.outcome, verdict.why) == ("failure", "violence 0.90, hate 0.40, illicit 0.10")
+    assert (dict(verdict.scores), verdict.scored_by) == (SCORES, "omni-1")
 
 
 @pytest.mark.parametrize(
@@ -51,10 +53,10 @@ def test_the_reason_names_the_highest_three(play: Play) -> None:
         ("I find it fine.", "the model said 'I find it fine.'"),
         ("[]", "the model said"),
         ({"flagged": True, "categories": ["a"]}, "the model said"),
-        ({"flagged": True, "categories": ["a"], "scores": {"a": "high"}}, "the model said"),
-        ({"flagged": True, "categories": [], "scores": {}}, "no scores"),
-        ({"flagged": True, "categories": [], "scores": {"a": 7}}, "no scores from 0 to 1"),
-        ({"flagged": True, "categories": [], "scores": {"a": float("nan")}}, "no scores from 0 to 1"),
+        ({"flagged": True, "categories": ["a"], "scores": {"a": "high"}}, "'high' stands where a number should"),
+        ({"flagged": True, "categories": [], "scores": {}}, "no score: the scorer gave none"),
+        ({"flagged": True, "categories": [], "scores": {"a": 7}}, "another scale: 7 does not lie in [0, 1]"),
+        ({"flagged": True, "categories": [], "scores": {"a": float("nan")}}, "no score: 'nan'"),
     ],
 )
 def test_what_is_no_such_answer_is_unscored(play: Play, reply: Any, why: str) -> None:

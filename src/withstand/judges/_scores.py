@@ -1,9 +1,9 @@
 """What the judges share that score by category: one rule from scores to a verdict, and what is no score."""
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
+from math import inf
 
-from withstand.core import Verdict
+from withstand.core import Json, Verdict
 
 NO_NUMBER = "no score"
 OTHER_SCALE = "another scale"
@@ -11,28 +11,35 @@ OTHER_SCALE = "another scale"
 
 
 def scored(
-    scores: Mapping[str, float], threshold: float, categories: Sequence[str] = (), whole: float | None = None
+    scores: Mapping[str, Json], threshold: float, categories: Sequence[str] = (), whole: Sequence[Json] = ()
 ) -> Verdict:
-    """Success where the score reaches the threshold, else failure. The score is `whole` where the scorer gives one for
-    all its categories, else the highest of them.
+    """Success where the score reaches the threshold, else failure.
 
-    categories: the only ones that count, which leave `whole` out; () for all.
-    Unscored: no scores, a category that counts and has none, a number outside [0, 1]. A scorer that gives one such
-    number has another scale: 0.4 of it may be 0.4 of 100, or a log odds. What a run knows of it is in `results`.
+    scores: by category. whole: the score for all of them together, where the scorer gives one; else () and the highest
+    category is the score. categories: the only ones that count, which leaves `whole` out; () for all.
+    Unscored: where a category that counts has no score, where what decides is no finite number, and where any number
+    lies outside [0, 1]: then the scorer has another scale, and 0.4 of it may be 0.4 of 100, or a log odds.
     """
     if lacking := [name for name in categories if name not in scores]:
         there = ", ".join(sorted(scores)) or "none"
         return Verdict("unscored", why=f"{NO_NUMBER} for {', '.join(lacking)}; there are {there}")
     counted = {name: scores[name] for name in categories} if categories else dict(scores)
-    if not counted and whole is None:
+    deciding = list(whole) if whole and not categories else list(counted.values())
+    if not deciding:
         return Verdict("unscored", why=f"{NO_NUMBER}: the scorer gave none")
-    numbers = [*scores.values(), *([] if whole is None else [whole])]
-    if not all(map(isfinite, numbers)):
-        return Verdict("unscored", why=f"{NO_NUMBER}: what stands there is not finite")
-    if outside := next((number for number in numbers if not 0 <= number <= 1), None):
-        return Verdict("unscored", why=f"{OTHER_SCALE}: {outside:g} does not lie in [0, 1]")
-    highest = sorted(counted, key=lambda name: -counted[name])[:3]
-    score = max(counted.values()) if categories or whole is None else whole
-    named = tuple(sorted(counted.items()))
-    why = ", ".join(f"{name} {counted[name]:.2f}" for name in highest) or f"score {score:.2f}"
-    return Verdict("success" if score >= threshold else "failure", score, why, scores=named)
+    for value in deciding:
+        if not is_number(value):
+            return Verdict("unscored", why=f"{NO_NUMBER}: {str(value)[:40]!r} stands where a number should")
+    for value in (*scores.values(), *whole):
+        if is_number(value) and not 0 <= value <= 1:
+            return Verdict("unscored", why=f"{OTHER_SCALE}: {str(value)[:12]} does not lie in [0, 1]")
+    score, numbers = max(deciding), {name: value for name, value in counted.items() if is_number(value)}
+    highest = sorted(numbers, key=lambda name: -numbers[name])[:3]
+    why = ", ".join(f"{name} {numbers[name]:.2f}" for name in highest) or f"score {score:.2f}"
+    named = tuple((name, float(numbers[name])) for name in sorted(numbers))
+    return Verdict("success" if score >= threshold else "failure", float(score), why, scores=named)
+
+
+def is_number(value: Json) -> bool:
+    """Whether a JSON value is a finite number; text that holds one and true are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < inf

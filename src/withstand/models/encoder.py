@@ -2,7 +2,7 @@
 arXiv:1908.10084: the mean over the tokens, scaled to length 1. It answers no chats.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,13 +10,12 @@ from typing import Any, ClassVar, Literal
 
 from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError, at_least, bounded
 from withstand.engine.flops import watch
+from withstand.models._batches import encodable, of_like_length
 from withstand.models._device import torch_device
 from withstand.models._folder import TOKENIZER, files_digest, resolve
 from withstand.models._shared import built_once
 
 LENGTH = "sentence_bert_config.json"
-TOKENS = 4_096
-"""Tokens that go through the model together, with those that pad."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +79,11 @@ class Encoder:
         import torch
 
         model, tokenizer, window = _loaded(self.id, self.revision, self.place, self.dtype)
-        plain = [text.encode("utf-8", "replace").decode() for text in texts]  # half a surrogate pair is no character
+        plain = [encodable(text) for text in texts]
         distinct = list(dict.fromkeys(plain))
         ids = [tokenizer(text, verbose=False)["input_ids"] for text in distinct]
         vectors = torch.zeros(len(ids), model.config.hidden_size)
-        for group in _groups([min(len(row), window) for row in ids], self.width):
+        for group in of_like_length([min(len(row), window) for row in ids], self.width):
             heads = [ids[i] if len(ids[i]) <= window else [*ids[i][: window - 1], ids[i][-1]] for i in group]
             batch = tokenizer.pad({"input_ids": heads}, return_tensors="pt").to(self.place)
             with torch.inference_mode():
@@ -95,18 +94,6 @@ class Encoder:
         place = {text: i for i, text in enumerate(distinct)}
         order = [place[text] for text in plain]
         return vectors[order].numpy(), [len(ids[i]) if len(ids[i]) > window else 0 for i in order]
-
-
-def _groups(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """The places of texts in groups of like length, at most so many in one: what pads is work too."""
-    group: list[int] = []
-    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if group and (len(group) == most or (len(group) + 1) * lengths[place] > TOKENS):
-            yield group
-            group = []
-        group.append(place)
-    if group:
-        yield group
 
 
 @built_once
