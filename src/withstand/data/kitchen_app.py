@@ -31,6 +31,7 @@ class KitchenApp:
     version: ClassVar[str] = "1"
     license: ClassVar[str] = "Apache-2.0"
     citation: ClassVar[str] = ""
+    obeys: ClassVar[tuple[str, ...]] = ("prompt_leak", "tool")
 
     @property
     def benign(self) -> str:

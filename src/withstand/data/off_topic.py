@@ -21,6 +21,7 @@ class OffTopic(_application.Application):
     """
 
     owasp: ClassVar[str] = "LLM10"
+    obeys: ClassVar[tuple[str, ...]] = ("*",)
     purpose: str = ""
     harmless: bool = False
 

@@ -23,6 +23,7 @@ class PrivateData(_application.Application):
     """
 
     owasp: ClassVar[str] = "LLM02"
+    obeys: ClassVar[tuple[str, ...]] = ("*",)
     canary: str = ""
     owner: str = ""
     harmless: bool = False

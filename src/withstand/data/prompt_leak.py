@@ -21,6 +21,7 @@ class PromptLeak(_application.Application):
     """
 
     owasp: ClassVar[str] = "LLM07"
+    obeys: ClassVar[tuple[str, ...]] = ("*",)
     canary: str = ""
     harmless: bool = False
 

@@ -191,8 +191,13 @@ def with_flags(settings: Settings, text: bool, retention: int | None, columns: S
         settings.keeping, text=settings.keeping.text and text,
         retention_days=settings.keeping.retention_days if retention is None else retention,
     )  # fmt: skip
+    return replace(settings, keeping=keeping, columns={**settings.columns, **pairs_of(columns)})
+
+
+def pairs_of(columns: Sequence[str]) -> dict[str, str]:
+    """Field -> column, of a command line's FIELD=COLUMN. Raises `SpecError` for another text."""
     pairs = [column.partition("=") for column in columns]
     for field_name, mark, column in pairs:
         if not (field_name and mark and column):
             raise SpecError(f"--column {field_name}{mark}{column}", hint="write FIELD=COLUMN, such as ts=time")
-    return replace(settings, keeping=keeping, columns={**settings.columns, **{name: to for name, _, to in pairs}})
+    return {name: to for name, _, to in pairs}

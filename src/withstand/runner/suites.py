@@ -82,7 +82,7 @@ def choose(suite_spec: Mapping[str, Any], spec: RunSpec, offline: bool, twin_of:
 def twin_suite(own: Mapping[str, Any], twin_of: Suite) -> Suite:
     """A suite beside another one: of the same split, and in the same file or folder where both are of one source."""
     suite: Suite = find.build("suite", own)
-    if "split" not in own and _has_splits(suite) and _has_splits(twin_of):
+    if "split" not in own and has_splits(suite) and has_splits(twin_of):
         suite = find.build("suite", own, split=twin_of.split)
     if optional(suite, "source") and optional(suite, "source") == optional(twin_of, "source"):
         suite = find.build("suite", own, path=optional(twin_of, "near"))
@@ -160,7 +160,7 @@ def numbered(suites: Sequence[Chosen]) -> list[Chosen]:
     return labeled
 
 
-def _has_splits(suite: Suite) -> bool:
+def has_splits(suite: Suite) -> bool:
     """Whether its splits have names of their own (val, test), which a file with any columns does not know."""
     return any(f.name == "split" and f.default not in ("", MISSING) for f in fields(cast(Any, suite)))
 

@@ -1,0 +1,140 @@
+"""The faults of a suite that only logs show: E5, prompts unlike real ones, and E7, harms that it does not have."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from withstand.audits.suite.checks import NO_HARM, distinct, of_category
+from withstand.audits.suite.logs import SAMPLE
+from withstand.audits.suite.records import LEAST, Evidence, Finding, Item, Logs, Prompt, State, by_share, share
+from withstand.audits.suite.style import Distance, distances
+from withstand.core import draw
+from withstand.core.taxonomy import UNCOVERED
+from withstand.core.text import count, percent, rate, series
+from withstand.stats.roc import share_limits
+
+FEWEST = 50
+"""Prompts of a side, at least, of which a distance is said; and half as many accounts."""
+NEAR, FAR = 0.65, 0.8
+"""Areas up to which prompts are like real ones, and from which they are unlike them."""
+NO_LOGS = "No logs were given: --logs FILE, of the service that the suite is to speak for."
+
+
+def unlike(items: Sequence[Item], logs: Logs | None) -> Finding:
+    """E5: how well a classifier that saw neither tells the suite's prompts from logged ones.
+
+    Harmful items are compared with what the log flags, where that is enough: a harm is not asked for as the weather is.
+    """
+    fault = "prompts unlike real ones"
+    if logs is None:
+        return Finding("E5", fault, "not known", NO_LOGS)
+    harmful = [item for item in items if not item.behavior.benign]
+    use = sorted(harmful or items, key=lambda item: draw("style", item.name))[:SAMPLE]
+    sides = {"all prompts": logs.prompts} | ({"flagged prompts": logs.flagged} if harmful else {})
+    results = {name: _distances(use, side) for name, side in sides.items() if _enough(use, side)}
+    if not results:
+        sizes = f"{distinct(use)} distinct items, {len(logs.prompts)} prompts of {_accounts(logs.prompts)} accounts"
+        todo = f"Give {FEWEST} items and {FEWEST} prompts of {FEWEST // 2} accounts or more."
+        return Finding("E5", fault, "not known", f"Too few to compare: {sizes}.", todo)
+    basis = "flagged prompts" if "flagged prompts" in results else "all prompts"
+    decisive = results[basis]
+    state = _state(decisive, careful=bool(logs.nameless))
+    top = max(decisive[:2], key=lambda distance: distance.area)
+    parts = ", ".join(f"{distance.measure} {_area(distance)}" for distance in decisive)
+    answer = f"Beside {basis} of the log, where 0.5 is alike and 1 unlike: {parts}."
+    if logs.nameless:
+        answer += f" {logs.nameless} exchanges name no account: one person's may be many, and limits too narrow."
+    todo = {
+        "pass": "",
+        "warn": "Read prompts of both: is it the topic, or the way in which the suite asks?",
+        "fail": "Reword items as people ask, or make new ones from traffic: withstand monitor to-suite.",
+    }.get(state, "Give longer logs, or more items: the limits hold both alike and unlike.")
+    rows = [
+        (name, distance.measure, distance.area, distance.low, distance.high)
+        for name, listed in results.items()
+        for distance in listed
+    ]  # fmt: skip
+    note = (
+        f"Area under the ROC curve by texts that the classifier did not see. Style: content words masked. Wording "
+        f"holds the topic, too. {len(use)} items; {len(logs.prompts)} prompts and {len(logs.flagged)} flagged ones, at "
+        "most 5 of an account. The limits of one side hold together with 95%."
+    )
+    evidence = Evidence("Distance", ("log", "measure", "area", "low", "high"), rows, note)
+    return Finding("E5", fault, state, answer, todo, top.area, (top.low, top.high), (evidence,))
+
+
+def _enough(items: Sequence[Item], side: Sequence[Prompt]) -> bool:
+    return distinct(items) >= FEWEST and len(side) >= FEWEST and _accounts(side) >= FEWEST // 2
+
+
+def _accounts(side: Sequence[Prompt]) -> int:
+    return len({prompt.account for prompt in side})
+
+
+def _distances(items: Sequence[Item], side: Sequence[Prompt]) -> tuple[Distance, ...]:
+    return distances(
+        [item.behavior.prompt() for item in items],
+        [prompt.text for prompt in side],
+        [f"group {item.group}" for item in items],
+        [prompt.account for prompt in side],
+    )
+
+
+def _area(distance: Distance) -> str:
+    return f"{distance.area:.2f} ({distance.low:.2f}\u2013{distance.high:.2f})"
+
+
+def _state(measures: Sequence[Distance], careful: bool) -> State:
+    """Style and length decide. Wording alone, which holds the topic, takes a pass and fails nothing."""
+    decisive = [distance for distance in measures if distance.measure != "wording"]
+    if any(distance.low > FAR for distance in decisive):
+        return "fail"
+    if any(distance.low <= NEAR and distance.high >= FAR for distance in decisive):
+        return "not known"
+    near = all(distance.high <= (FAR if distance.measure == "wording" else NEAR) for distance in measures)
+    return "pass" if near and not careful else "warn"
+
+
+def missing(items: Sequence[Item], logs: Logs | None) -> Finding:
+    """E7: whether what the log flags, harm or sign of it, has items: the share of flagged exchanges that does."""
+    fault = "misses what comes with misuse"
+    if logs is None:
+        return Finding("E7", fault, "not known", NO_LOGS)
+    if all(item.behavior.benign for item in items):
+        return Finding("E7", fault, "not known", NO_HARM)
+    total = sum(logs.flags.values())
+    if total < LEAST:
+        what = "no exchange of the log has a label" if not logs.labeled else f"the log flags {count(total, 'exchange')}"
+        todo = "Give a log with labels, or a monitor's folder, whose screeners gave some."
+        return Finding("E7", fault, "not known", f"Too few flags: {what}.", todo)
+    flagged = Counter[str]()
+    for (_, names), number in logs.flags.items():
+        flagged.update(dict.fromkeys(names, number))
+    items_of = {name: distinct(of_category(items, name)) for name in flagged if name != UNCOVERED}
+    covered = {name for name, number in items_of.items() if number >= LEAST}
+    hits = [(account, bool(covered.intersection(names)), number) for (account, names), number in logs.flags.items()]
+    blocked = np.array([hit for _, hit, number in hits for _ in range(number)])
+    ends = share_limits(blocked, [account for account, _, number in hits for _ in range(number)])
+    value = float(blocked.mean())
+    state = by_share(value, 0.8, 0.5)
+    if ends[0] < 0.5 and ends[1] >= 0.8:
+        state = "not known"
+    elif state == "pass" and ends[0] < 0.8:
+        state = "warn"
+    lacking = [name for name, _ in flagged.most_common() if name not in covered]
+    if state == "pass" and any(flagged[name] >= LEAST for name in lacking):
+        state = "warn"
+    answer = f"{rate(value, ends)} of {count(total, 'flagged exchange')} are of a category with {LEAST} items or more"
+    answer += f"; not so: {series(lacking[:5])}" if lacking else ""
+    answer += f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+    rows = [
+        (name, number, percent(share(number, total)), items_of.get(name, 0), "yes" if name in covered else "no")
+        for name, number in flagged.most_common()
+    ]  # fmt: skip
+    note = "Flags of the log's own labels or of a monitor's screeners, which err. An exchange may have several."
+    columns = ("category", "flagged exchanges", "share", "distinct items", "covered")
+    return Finding(
+        "E7", fault, state, f"{answer}.", "Add items of these categories, or suites that have them." if lacking else "",
+        value, ends, (Evidence("Flagged in the log", columns, rows, note),),
+    )  # fmt: skip
