@@ -104,4 +104,4 @@ def test_a_user_interface_is_probed_by_hand(probe: Any, tmp_path: Path) -> None:
     done = probe("/layer base", "//text", "/text", "two", "lines", "---", "/show")
     assert "two\nlines" in done.err
     (tmp_path / "plan.toml").write_text(PLAN.replace("exposure_cap = 2", "exposure_cap = 0"))
-    assert "as many as the plan allows" in probe("/layer base", BREAD).err
+    assert "as many as one day allows" in probe("/layer base", BREAD).err

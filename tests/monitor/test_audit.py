@@ -9,6 +9,8 @@ import pytest
 from explorer_web import client, post
 from monitored import exchange, rows, screened, write
 from withstand.cli.main import main
+from withstand.monitor.audit.records import Item, passed_over
+from withstand.results.exposure import Settings, item_id, keep_settings
 
 PAGE = "/monitor/audit"
 
@@ -102,9 +104,39 @@ def test_the_page_hides_texts_and_keeps_what_people_say(folder):
         corrected = {"name": "monitor", "item": item, "prompt:none": "on", "completion:none": "on"}
         assert post(web, PAGE, PAGE, **corrected).status_code == 303
         assert post(web, PAGE, PAGE, **{**said, "item": "other"}).status_code == 400
+        keep_settings(web.explorer.store, Settings(daily_cap=0), "ana", 0.0)
+        page = web.get(PAGE).text
+        assert ("Go on tomorrow" in page, 'name="item"' in page) == (True, False)
+        keep_settings(web.explorer.store, Settings(daily_cap=1), "ana", 1.0)
+        [left] = re.findall(r'name="item" value="([^"]+)"', web.get(PAGE).text)
+        assert post(web, PAGE, PAGE, name="monitor", item=left, skip="1").status_code == 303
+        [last] = re.findall(r'name="item" value="([^"]+)"', web.get(PAGE).text)
+        assert last != left
+        post(web, "/reveal", PAGE, place=f"audit/monitor/{last}", show="1")
+        assert "1 severe item today" in web.get(PAGE).text  # until its reader says that it violates nothing
+        assert post(web, PAGE, PAGE, **{**corrected, "item": last}).status_code == 303
+        page = web.get(PAGE).text
+        assert "You left 1 item to others" in page
+        assert "0 severe items today" in web.get(f"{PAGE}?skipped=1").text
     audit()
+    assert rows(folder, "SELECT count(*), count(flagged) FROM person_label WHERE labeler = 'nobody'") == [(6, 0)]
     people = "FROM person_label WHERE labeler = 'person ana'"
-    assert rows(folder, f"SELECT count(*), count(*) FILTER (flagged) {people}") == [(6, 0)]
+    assert rows(folder, f"SELECT count(*), count(*) FILTER (flagged) {people}") == [(12, 0)]
+
+
+def test_what_nobody_wanted_to_read_is_missing_and_not_left_out():
+    """By hand: what was skipped, and what comes before the last label of what was drawn alike."""
+    stream = [Item(f"s{at}", "monitor", at, "", 0.0, "", "", "audit", at, False) for at in (0, 2, 4, 6)]
+    aimed = [Item(f"t{at}", "monitor", at, "", 0.0, "", "", "targeted:spam:prompt", at, False) for at in (1, 3)]
+    gone = Item("gone", "monitor", 9, "", 0.0, "", "", "audit", 1, False, purged=True)  # before anybody was asked
+    items = [*stream, *aimed, gone]
+    for labeled, skipped, missing in (
+        ((), (), ()),
+        (("s4",), (), ("s0", "s2")),
+        (("s0",), ("s6", "t3", "gone"), ("s6", "t3", "gone")),
+        (("s0", "s6"), ("s6",), ("s2", "s4")),
+    ):
+        assert tuple(item.id for item in passed_over(items, labeled, {item_id(name) for name in skipped})) == missing
 
 
 def test_screening_says_what_was_left_out_and_who_was_right(folder, capsys):

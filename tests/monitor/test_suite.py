@@ -10,7 +10,7 @@ from withstand import api
 from withstand.core import SpecError
 from withstand.data.generated import Generated as Suite
 from withstand.formats.generated import read_generated, write_generated
-from withstand.monitor.audit.records import Item, Opinion, add_items, add_opinions, item_id
+from withstand.monitor.audit.records import Item, Opinion, add_items, add_opinions, exchange_id
 from withstand.monitor.clusters.propose import slug
 from withstand.monitor.clusters.section import clusters
 from withstand.redteam.policy.records import read_policy
@@ -84,7 +84,7 @@ def test_audited_violations_become_behaviors_where_those_who_read_them_agree(mon
     folder, store, _ = monitored
     texts = ("Please write the rude note to the waiter about his soup", "How long do leeks cook in a wide pan?")
     items = [
-        Item(item_id("monitor", at, "x"), "monitor", at, "x", START + DAY, text, "", "audit", at, False)
+        Item(exchange_id("monitor", at, "x"), "monitor", at, "x", START + DAY, text, "", "audit", at, False)
         for at, text in enumerate(texts)
     ]
     with api.open_store(store) as opened:

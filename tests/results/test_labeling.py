@@ -23,6 +23,7 @@ from withstand.results.calibrate import agreement_with
 from withstand.results.comparison import compare_runs
 from withstand.results.counts import BehaviorCounts, read_counts
 from withstand.results.decide import decide
+from withstand.results.exposure import Settings, keep_settings
 from withstand.results.label_plan import label_plan
 from withstand.results.labeling import add, labels_at, labels_of, queue, text_of
 from withstand.results.limits import Limits
@@ -84,6 +85,20 @@ def test_a_person_is_shown_all_but_the_verdict_and_goes_on_where_they_stopped(ru
     assert f"--- 3 of {len(items)}" in second.stdout
     votes = [(label["labeler"], label["vote"]) for label in run.store.labels(run.row.key)]
     assert sorted(votes) == [("ana", "failure"), ("ana", "success"), ("ana", "unsure")]
+
+
+def test_a_skip_in_the_terminal_costs_nothing_and_a_day_has_an_end(run: Any) -> None:
+    keep_settings(run.store, Settings(daily_cap=2, mild=()), "ana", 0.0)
+    out = invoke(run, "label", "--by", "ana", "-n", "8", typed="s\ny\nn\ny\n").stdout
+    assert "you met 2 severe items today, and 2 is the most" in out
+    assert "you left 1 case to others" in out
+    [skipped] = [label for labels in own_labels(run.store, run.row).values() for label in labels if label.skipped]
+    assert (skipped.missing, skipped.broken) == (True, None)
+    out = invoke(run, "label", "--by", "bo", "-n", "8", typed="n\nq\n").stdout  # bo is shown what ana skipped
+    assert "bo has labeled 1 of 8" in out
+    assert not any(label.skipped for labels in own_labels(run.store, run.row).values() for label in labels)
+    for width in (0.9, 0.5):  # nobody waits for ever for what was left to others
+        assert label_plan(run.store, run.row, width)
 
 
 def test_a_later_label_supersedes_and_the_first_is_kept(run: Any) -> None:

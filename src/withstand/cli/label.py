@@ -11,6 +11,7 @@ from withstand.cli.options import command, options, run_argument, typed_store
 from withstand.core.text import count, visible
 
 if TYPE_CHECKING:
+    from withstand.results.exposure import Reader
     from withstand.results.labeling import Item, Purpose, Vote
     from withstand.store.store import RunRow, Store
 
@@ -48,9 +49,11 @@ def label(
 ) -> None:  # fmt: skip
     """Label cases by hand, without seeing the judge's verdict.
 
-    For each case answer y (the completion shows the behavior), n, u (unsure), b (back: correct the label before), or q
-    to stop; each answer is saved at once. A later case that reads alike takes it. Reports then show the rate that the
-    labels give. If the judge of the run is `human`, all cases are shown, and the labels become the verdicts.
+    For each case answer y (the completion shows the behavior), n, u (unsure), s (skip: leave it to others, which costs
+    you nothing), b (back: correct the label before), or q to stop; each answer is saved at once. A later case that
+    reads alike takes it. The page Labelers of `withstand serve` says how many severe cases a day holds. Reports then
+    show the rate that the labels give. If the judge of the run is `human`, all cases are shown, and the labels become
+    the verdicts.
     """
     from withstand.results import label_sheet, labeling
     from withstand.results.summary import find_run
@@ -131,21 +134,31 @@ NOTHING = {
 def _label(store: "Store", run: "RunRow", items: "list[Item]", labeler: str, purpose: "Purpose") -> bool:
     """Ask for the labels that are missing; False where the annotator stopped before there were none."""
     from withstand.results import labeling
+    from withstand.results.exposure import HARM, Topic, item_id, place_of_run, reader, topic_of_case
 
+    def topic_of(item: "Item") -> Topic:
+        return topic_of_case(run.plan, item.case.cell, item.case.category)
+
+    person = reader(store, labeler, place_of_run(run.key))
     before: list[Item] = []
     position = 0
     while True:
         labeled = labeling.labeled_by(store, run, labeler, purpose)
         left = [item for item in items if item.place not in labeled]
+        skipped = person.skipped
+        offered = [item for item in left if item_id(item.place) not in skipped]
+        following = person.next(offered, topic_of)
         texts = labeling.said_of_texts(store, run, labeler, purpose)
-        if left and (alike := texts.get(labeling.text_of(left[0].case))):
-            labeling.add(store, run, left[0], alike[0], labeler, purpose)
+        if following and (alike := texts.get(labeling.text_of(following.case))):
+            labeling.add(store, run, following, alike[0], labeler, purpose)
             continue
         if position == len(before):
-            if not left:
-                return True
-            before.append(left[0])
+            if following is None:
+                return _say_why_nothing(person, left, offered)
+            before.append(following)
         item = before[position]
+        if not person.read(item.place, topic_of(item), HARM.get(labeled.get(item.place, ""))):
+            return _say_why_nothing(person, left, offered)
         number = len(items) - len(left) + (item.place not in labeled)
         console.put(f"--- {number} of {len(items)}: the behavior")
         labeling.show(store, run, [item], purpose)
@@ -155,10 +168,29 @@ def _label(store: "Store", run: "RunRow", items: "list[Item]", labeler: str, pur
         if answer == "b":
             position = max(0, position - 1)
             continue
+        if answer == "s":
+            person.skip(item.place, topic_of(item))
+            position += 1
+            continue
         places = {item.place, *texts.get(labeling.text_of(item.case), ("", []))[1]}
         for same in (entry for entry in items if entry.place in places):
             labeling.add(store, run, same, VOTES[answer], labeler, purpose)
+        person.judge(item.place, topic_of(item), HARM[VOTES[answer]])
         position += 1
+
+
+def _say_why_nothing(person: "Reader", left: "list[Item]", offered: "list[Item]") -> bool:
+    """Say why nothing is shown; True where nothing is left."""
+    if person.at_cap and offered:
+        console.put(
+            f"you met {count(person.exposure, 'severe item')} today, and {person.cap} is the most: go on tomorrow "
+            "(midnight, UTC); nothing counts against you"
+        )
+    elif offered:
+        console.put(f"{count(len(offered), 'case is', 'cases are')} of categories that you would have to choose first")
+    if skipped := len(left) - len(offered):
+        console.put(f"you left {count(skipped, 'case')} to others, and nothing counts against you")
+    return not left
 
 
 def _ask(case: Any) -> str:
@@ -167,8 +199,8 @@ def _ask(case: Any) -> str:
     click.echo(visible("\n\n".join(f"[{turn.role}] {turn.text}" for turn in case.chat)))
     console.put("--- the completion")
     click.echo(visible(case.completion or "(empty)"))
-    question = "Does it show the behavior? y, n, u, b or q"
-    answer: str = click.prompt(question, type=click.Choice("ynubq"), show_choices=False)
+    question = "Does it show the behavior? y, n, u, s, b or q"
+    answer: str = click.prompt(question, type=click.Choice("ynusbq"), show_choices=False)
     return answer
 
 

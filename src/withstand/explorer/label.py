@@ -21,7 +21,7 @@ from withstand.results.by_hand import check_rates
 from withstand.results.calibrate import Pair, calibration_of
 from withstand.results.cases import picked
 from withstand.results.cells import CellResult
-from withstand.results.exposure import Reader, Topic, exposed, item_id, place_of_run, topic_of_case
+from withstand.results.exposure import HARM, Reader, Topic, exposed, item_id, place_of_run, topic_of_case
 from withstand.results.judge_error import corrected
 from withstand.results.label_plan import CellPlan, label_plan
 from withstand.results.labeling import Draw, Item, Purpose, Ranked, Vote
@@ -33,8 +33,6 @@ NUMBER = 60
 """Cases of a sample, as `withstand label` takes them."""
 LARGEST = 100_000
 """Cases of a sample."""
-HARM = {"success": True, "failure": False, "unsure": None}
-"""What a vote says of an item's severity."""
 ANSWERED = ("success", "failure", "unscored")
 """Where people are the judge: the outcomes of what they have judged or can judge."""
 

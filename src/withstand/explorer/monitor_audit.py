@@ -3,11 +3,13 @@
 from starlette.responses import Response
 
 from withstand.core import SpecError
+from withstand.explorer import team
 from withstand.explorer.app import PageRequest
 from withstand.explorer.read import LONGEST, part
 from withstand.explorer.security import Refused
 from withstand.monitor.audit.queue import Queue, label, queue_of
 from withstand.monitor.audit.records import Item
+from withstand.results.exposure import Topic, item_id, place_of_monitor
 
 PATH = "/monitor/audit"
 SIDES = ("prompt", "completion")
@@ -18,33 +20,47 @@ def page(asked: PageRequest) -> Response:
     asked.need("labeler")
     queue = _queue(asked)
     left = queue.left(asked.who)
+    reader = team.reader_at(asked, place_of_monitor(queue.monitor))
+    skipped = [item for item in left if item_id(item.id) in reader.skipped] if reader.skipped else []
     again = str(asked.query.get("again", ""))
     item = next((item for item in queue.items if item.id == again and _own(asked, queue, item)), None)
-    item = item or (left[0] if left else None)
+    if item is None:
+        item = reader.next([entry for entry in left if entry not in skipped or asked.query.get("skipped")], topic_of)
     shown = item is not None and asked.shows(place_of(item))
+    if item and shown and not asked.explorer.read_only and not reader.read(item.id, topic_of(item)):
+        item = None
     texts = (("prompt", item.input), ("completion", item.output)) if item else ()
     return asked.page(
         "monitor_audit", queue=queue, item=item, place=place_of(item) if item else "", shown=shown,
         parts_shown=[part(role, text, shown, LONGEST) for role, text in texts], monitors=asked.explorer.audits,
-        done=queue.labeled(asked.who), left=len(left), last=str(asked.query.get("last", "")), sides=SIDES,
+        done=queue.labeled(asked.who), left=len(left), reader=reader, skipped=len(skipped),
+        lacks=sorted({entry for waiting in left for entry in reader.lacks(topic_of(waiting))}),
+        last=str(asked.query.get("last", "")), sides=SIDES,
     )  # fmt: skip
 
 
 def save(asked: PageRequest) -> Response:
-    """Keep what the person said of both sides, and show the next exchange."""
+    """Keep what the person said of both sides, or that they leave it to others; and show the next exchange."""
     asked.need("labeler")
     queue, item = _queue(asked), str(asked.form.get("item", ""))
     wanted = next((entry for entry in queue.items if entry.id == item), None)
     if wanted is None:
         raise Refused(400, "this exchange is not in the queue", "reload the page")
+    reader = team.reader_at(asked, place_of_monitor(queue.monitor))
+    if "skip" in asked.form:
+        reader.skip(item, topic_of(wanted))
+        return asked.to(PATH, name=queue.monitor)
     if not asked.shows(place_of(wanted)):
         raise Refused(400, "nobody labels what they have not read", "show the text first")
     if wanted not in queue.left(asked.who) and not _own(asked, queue, wanted):
         raise Refused(400, "others have labeled this exchange already", "reload the page")
+    sides = {side: _side(asked, side) for side in SIDES}
     try:
-        label(asked.explorer.store, queue, asked.who, {item: {side: _side(asked, side) for side in SIDES}})
+        label(asked.explorer.store, queue, asked.who, {item: sides})
     except SpecError as error:
         raise Refused(400, str(error), error.hint) from error
+    categories = tuple(category for chosen in sides.values() for category in chosen or ())
+    reader.judge(item, Topic(categories), True if categories else None if None in sides.values() else False)
     return asked.to(PATH, name=queue.monitor, last=item)
 
 
@@ -65,6 +81,12 @@ def _queue(asked: PageRequest) -> Queue:
     if name not in waiting:
         raise Refused(404, "nothing waits for labels", "withstand monitor audit --take 100 draws exchanges")
     return queue_of(asked.explorer.store, name)
+
+
+def topic_of(item: Item) -> Topic:
+    """What is known of an exchange before it is read: by which category's scores it was drawn. It may be of others."""
+    category = item.chosen.split(":")[1] if item.chosen.startswith("targeted:") else ""
+    return Topic((category,) if category else (), sure=False)
 
 
 def _own(asked: PageRequest, queue: Queue, item: Item) -> bool:

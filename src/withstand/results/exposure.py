@@ -27,15 +27,21 @@ SETTINGS, CHOICE = "labelers", "labeler"
 """Kinds of the records: how people are protected, and the categories that one of them chose."""
 OF_SUITE = "suite:"
 """What stands before the name of a suite, where it stands for all of its categories."""
+HARM: Mapping[str, bool | None] = {"success": True, "failure": False, "unsure": None}
+"""What a vote on a case says of its severity, see `Settings.severity`."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """What an item is of, before anybody reads it. categories: none where that is not known.   suite: its name."""
+    """What an item is of. categories: none where that is not known.   suite: its name.
+
+    sure: whether it is of nothing else. An exchange of traffic, before somebody has read it, may be of anything.
+    """
 
     categories: tuple[str, ...] = ()
     suite: str = ""
+    sure: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ class Settings:
 
     def is_mild(self, topic: Topic) -> bool:
         """Whether an item never counts as severe: all of its categories are mild, or its suite is."""
-        if self._names(self.severe, topic):
+        if self._names(self.severe, topic) or not topic.sure:
             return False
         by_category = [named(self.mild, category) for category in topic.categories]
         return f"{OF_SUITE}{topic.suite}" in self.mild or (bool(by_category) and all(by_category))

@@ -4,21 +4,28 @@ from collections.abc import Sequence
 
 from withstand.core.text import count
 from withstand.monitor.audit.draw import check_of
-from withstand.monitor.audit.records import RANDOM, Opinion, choices, items_of, opinions_of
+from withstand.monitor.audit.records import RANDOM, Opinion, choices, items_of, opinions_of, passed_over
 from withstand.monitor.section import Context
 from withstand.monitor.traffic import PERSON_STAGE
+from withstand.results.exposure import place_of_monitor, skipped
+
+NOBODY = "nobody"
+"""The labeler of what was passed over. A person of this name is `person nobody`."""
 
 
 def count_labels(context: Context) -> list[str]:
     """Write what people said of exchanges at hand into the tables of the traffic, in place of what stood there: a step.
 
     Each is a row for every category and side, by `person NAME`; `flagged` is NULL where they were unsure. Labels by
-    another version of the policy are another series, and are not mixed with these. Returns what counts nowhere.
+    another version of the policy are another series, and are not mixed with these. What was passed over has rows of
+    `NOBODY`, which say nothing, so that every limit takes it for either. Returns what counts nowhere.
     """
     name, database = context.settings.keeping.name, context.traffic.database
     items = {item.id: item for item in items_of(context.store, name)}
     opinions = [opinion for opinion in opinions_of(context.store, name) if opinion.item in items]
-    seqs = sorted({items[opinion.item].seq for opinion in opinions})
+    labeled = {opinion.item for opinion in opinions if opinion.policy == context.policy.header.version}
+    left = passed_over(list(items.values()), labeled, skipped(context.store, place_of_monitor(name)))
+    seqs = sorted({item.seq for item in left} | {items[opinion.item].seq for opinion in opinions})
     at_hand = {
         seq: check_of(own, ts, account)
         for seq, own, ts, account in context.traffic.rows(
@@ -35,6 +42,13 @@ def count_labels(context: Context) -> list[str]:
         for opinion in current
         for category, side, flagged in _rows(opinion, list(choices(context.policy)))
     ]  # fmt: skip
+    rows += [
+        (item.seq, category, side, None, NOBODY, f"policy {context.policy.header.version}", item.chosen)
+        for item in left
+        if at_hand.get(item.seq) == item.check
+        for side in ("prompt", "completion")
+        for category in choices(context.policy)
+    ]
     with context.traffic.transaction():
         database.execute("DELETE FROM person_label")
         database.execute(f"DELETE FROM label WHERE stage = {PERSON_STAGE}")
@@ -46,7 +60,7 @@ def count_labels(context: Context) -> list[str]:
             database.execute(f"INSERT INTO person_label ({', '.join(names)}) SELECT {unnested}", columns)
             database.execute(
                 f"""INSERT INTO label BY NAME SELECT *, {PERSON_STAGE} AS stage FROM person_label
-                WHERE chosen = '{RANDOM}'"""
+                WHERE chosen = '{RANDOM}' AND labeler <> '{NOBODY}'"""
             )
     return [
         f"{count(number, 'label')} of people {why}: counted nowhere"

@@ -6,7 +6,7 @@ from itertools import islice, zip_longest
 
 from withstand.core import SpecError, digest
 from withstand.monitor.audit.frame import Part, make_frame, screened_parts
-from withstand.monitor.audit.records import RANDOM, Item, add_items, is_twice, item_id, items_of
+from withstand.monitor.audit.records import RANDOM, Item, add_items, exchange_id, is_twice, items_of
 from withstand.monitor.section import Context
 
 TEXTS = "(e.prompt IS NOT NULL OR e.completion IS NOT NULL)"
@@ -92,7 +92,7 @@ def _items(context: Context, drawn: Sequence[tuple[str, tuple[object, ...]]], st
     for order, (chosen, row) in enumerate(drawn, start):
         seq, ts, prompt, completion, own, account = row
         check = check_of(own, ts, account)
-        id = item_id(name, int(str(seq)), check)
+        id = exchange_id(name, int(str(seq)), check)
         items.append(
             Item(
                 id,

@@ -1,12 +1,13 @@
 """What people are asked to label of a monitor's traffic, and what they said: append-only records of the store."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from withstand.core import digest, from_json, to_json
 from withstand.core.taxonomy import UNCOVERED
 from withstand.redteam.policy.records import Policy
+from withstand.results.exposure import item_id
 from withstand.store.revisions import Record, add_records, records
 from withstand.store.store import Store
 
@@ -60,7 +61,7 @@ class Opinion:
     labeled: float = 0.0
 
 
-def item_id(monitor: str, seq: int, check: str) -> str:
+def exchange_id(monitor: str, seq: int, check: str) -> str:
     """The id of an exchange in the queue of a monitor."""
     return digest(["audit", monitor, seq, check])[:16]
 
@@ -123,6 +124,24 @@ def left_for(items: Sequence[Item], opinions: Sequence[Opinion], labeler: str) -
         for item in items
         if labeler not in (people := by_item.get(item.id, set())) and len(people) < item.wanted and not item.purged
     ]
+
+
+def passed_over(items: Sequence[Item], labeled: Collection[str], skipped: Collection[str]) -> list[Item]:
+    """What was drawn and has no label though it was somebody's turn: what labelers left to others, and what comes
+    before the last labeled one that was drawn alike. Labels would else be of what people like to read.
+
+    labeled: ids with a label.   skipped: ids by `results.exposure.item_id`. A text that was purged before anybody was
+    asked is nobody's choice.
+    """
+    last: dict[str, int] = {}
+    for item in items:
+        if item.id in labeled:
+            last[item.chosen] = max(item.order, last.get(item.chosen, -1))
+    return [
+        item for item in items
+        if item.id not in labeled
+        and (item_id(item.id) in skipped or (item.order < last.get(item.chosen, -1) and not item.purged))
+    ]  # fmt: skip
 
 
 def choices(policy: Policy) -> Mapping[str, str]:

@@ -37,8 +37,8 @@ class Population:
 
 @dataclass(frozen=True, slots=True)
 class Labeled:
-    """An exchange that people labeled. violating: None where they were unsure or split.   requests: exchanges of its
-    account."""
+    """An exchange that people labeled. violating: None where they were unsure or split, or passed it over.
+    requests: exchanges of its account."""
 
     bin: Bin
     violating: bool | None
@@ -65,7 +65,7 @@ class Stratum:
 class Prevalence:
     """A share of exchanges (or a mean over accounts of theirs) in [0, 1], with its 95% limits.
 
-    labels: decided ones; unclear: where people were unsure or split, which the limits take for either.
+    labels: decided ones; unclear: where they were unsure or split, or passed it over, which the limits take for either.
     unlabeled: share of exchanges in weeks of which no label is.
     """
 

@@ -175,7 +175,8 @@ def _table(context: Context, watched: Sequence[Answer]) -> Table:
         "From people's labels of a random stream and of bands of scores, weighed back to all traffic. Misuse is a rate "
         "per account, unintended harm one per request; both are given. Accounts that ever do: between the mean over "
         "accounts of their violating shares, and violating requests over accounts. The limits are for errors of "
-        "sampling, not of people."
+        "sampling, not of people. Unclear, and in the limits as either: people were unsure or differ, or nobody "
+        "labeled the exchange, as who labels may."
     )
     return Table(columns, rows, "Prevalence", note)
 
