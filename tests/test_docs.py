@@ -5,7 +5,7 @@ that it is part of that file, `no-run` that it is only to be read. Other `python
 in `bash` and `console` blocks the lines that begin with `$ withstand` run, must end with 0 or what `$ echo $?` shows,
 and each line of output shown must come ("..." stands for any text).
 
-`python tests/test_docs.py` writes docs/components.md and the pages of docs/components/.
+`python tests/test_docs.py` writes docs/components.md, the pages of docs/components/, and the table of docs/suites.md.
 """
 
 import importlib
@@ -350,6 +350,47 @@ def described(kind: str, name: str, entry: find.Entry) -> list[str]:
     return lines
 
 
+def audits_of_suites() -> str:
+    """The table of docs/suites.md: `withstand audit suite` on each suite of which every text ships, and on all of them."""
+    from withstand.audits.suite.audit import Audited, audit
+    from withstand.cli.grouping import read_grouping
+    from withstand.core import SpecError
+    from withstand.redteam.policy import records
+
+    grouping = read_grouping(str(Path(records.__file__).with_name("starter.toml")))
+    assert grouping is not None
+
+    def row(name: str, audited: Audited) -> str:
+        states = {finding.id: finding.state for finding in audited.findings}
+        cells = [states.get(check, "") for check in ("E1", "E2", "E3", "E4", "E6", "copies", "splits")]
+        return "| " + " | ".join([name, str(audited.items), *cells]) + " |"
+
+    seen: set[str] = set()
+    lines = ["| suite | items | E1 | E2 | E3 | E4 | E6 | copies | splits |", f"|{'---|' * 9}"]
+    shipped = []
+    for name, entry in sorted(find.entries("suite").items()):
+        sample = getattr(find.resolve("suite", name)[0], "sample", dict)
+        for spec in ({"use": name}, {"use": name, **sample()}):
+            try:
+                audited = audit([spec], grouping)
+            except SpecError:  # a reader of files, a copy that is the user's, or a field that only a user knows
+                continue
+            if entry.path and audited.checksum not in seen:
+                seen.add(audited.checksum)
+                lines.append(row(f"`{name}`", audited))
+                shipped.append(spec)
+            break
+    return "\n".join([*lines, row("all together", audit(shipped, grouping))])
+
+
+SUITES = re.compile(r"(?<=<!-- suites -->\n).*(?=\n<!-- /suites -->)", re.DOTALL)
+
+
+def test_the_table_of_suites_is_what_the_audit_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WITHSTAND_HOME", str(tmp_path))
+    assert SUITES.findall(read("docs/suites.md")) == [audits_of_suites()], "run: python tests/test_docs.py"
+
+
 @pytest.mark.parametrize("recipe", ["defenses", "harden"])
 def test_the_tables_of_a_recipe_are_those_of_its_rows(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "recipes" / recipe))
@@ -442,3 +483,5 @@ if __name__ == "__main__":
     for path, text in components().items():
         (ROOT / path).parent.mkdir(exist_ok=True)
         (ROOT / path).write_text(text, encoding="utf-8", newline="\n")
+    page = SUITES.sub(lambda _: audits_of_suites(), read("docs/suites.md"))
+    (ROOT / "docs/suites.md").write_text(page, encoding="utf-8", newline="\n")

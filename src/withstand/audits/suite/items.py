@@ -111,7 +111,7 @@ def _parts(spec: Mapping[str, Any], suite: Suite) -> Iterator[tuple[str, Sequenc
         return
     for split in SPLITS:
         try:
-            yield split, find.build("suite", spec, split=split).load()
+            yield split, find.build("suite", {**spec, "split": split}).load()
         except SpecError:  # it has no such split
             continue
 
