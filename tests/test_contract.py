@@ -767,7 +767,7 @@ class TestEveryDefense:
 
 # --- targets -----------------------------------------------------------------------------------------------------
 
-GIVES = {"system", "turns", "forged", "prefill", "logprobs", "images", "weights", "gradients", "vectors"}
+GIVES = {"system", "turns", "forged", "prefill", "logprobs", "images", "raw", "weights", "gradients", "vectors"}
 
 
 @every("target")

@@ -84,6 +84,8 @@ def test_without_a_template_a_text_has_the_ids_it_has_alone(folder: Path, start:
     bare.check()
     assert bare.render(user("Hi")) == "Hi"
     assert bare.render((*user("Hi "), Message("assistant", "there"))) == "Hi there"
+    assert "raw" in bare.gives
+    assert "raw" not in model(folder).gives | model(folder, template="none", system="Be kind.").gives
 
 
 def test_a_prefill_is_continued_and_text_is_the_continuation_alone(folder: Path) -> None:

@@ -117,13 +117,14 @@ def refused(app: App, **fields: Any) -> AskError:
 
 def test_a_json_body_is_filled_as_json(serve: Serve) -> None:
     app = serve({"answer": "Yes."})
-    body = '{"q": "Q: {prompt}", "s": "{system}", "n": ["{max_tokens}", "{seed}"], "t": "{temperature}", "x": "{x}"}'
+    drawn = '"n": ["{max_tokens}", "{seed}"], "t": ["{temperature}", "{top_p}"]'
+    body = f'{{"q": "Q: {{prompt}}", "s": "{{system}}", {drawn}, "x": "{{x}}"}}'
     chat = (Message("system", "Be brief."), Message("user", 'Say "{seed}"\n\ud83d ${HOME}'))
     (got,) = model(app, body=body).generate([chat], Sampling(max_tokens=9), [2**40 + 5])
     (asked,) = app.requests
     assert (got.chat, got.text, asked["method"], asked["path"]) == (chat, "Yes.", "POST", "/chat")
     assert asked["body"] == {
-        "q": f"Q: {chat[1].text}", "s": "Be brief.", "n": [9, 5], "t": 0.0, "x": "{x}",
+        "q": f"Q: {chat[1].text}", "s": "Be brief.", "n": [9, 5], "t": [0.0, 1.0], "x": "{x}",
     }  # fmt: skip
 
 
@@ -622,6 +623,7 @@ def test_names() -> None:
     assert (target.gives, target.identity()) == ({"system"}, {"revision": "abc"})
     two = Http("http://a:8000/chat", "{prompt}", history="session", start="https://b/open")
     assert (two.place, two.hosts, two.gives) == ("http:a:8000", ("a", "b"), {"turns"})
+    assert Http("http://a/v1/completions", "{prompt}", raw=True).gives == {"raw"}
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_logprobs_only_if_asked():
 def test_what_it_is():
     model = Scripted(width=2, lanes=3)
     assert (model.place, model.width, model.lanes, model.hosts, model.identity()) == ("scripted", 2, 3, (), {})
-    assert model.gives == {"system", "turns", "forged", "prefill", "logprobs"}
+    assert model.gives == {"system", "turns", "forged", "prefill", "logprobs", "raw"}
     model.check()
 
 

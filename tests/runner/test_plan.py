@@ -120,6 +120,7 @@ def test_where_and_ids():
         ({"benign": "kitchen"}, "kitchen holds behaviors that are not benign", "--benign none"),
         ({"target": "function:json:dumps", "attack": "prefill"}, "prefill needs prefill, which function", "openai"),
         ({"target": "openai:m", "attack": ["direct", "prefill"]}, "prefill needs prefill", "prefill=continue"),
+        ({"suite": "kitchen-talk", "target": "openai:m"}, "kitchen-talk needs its prompts sent raw", "style=instr"),
         ({"target": "function:nothing_like_it:f"}, "there is no module nothing_like_it", "PYTHONPATH"),
         ({"target": "function:json:nothing"}, "nothing", "module:name"),
         ({"target": [f"openai:m,base_url=http://{h}/v1" for h in "ab"]}, "two targets called openai:m", "served_as"),
@@ -142,6 +143,22 @@ def test_mistakes_are_refused_up_front(change, message, hint, monkeypatch):
         plan(**change)
     assert message in str(error.value)
     assert hint in error.value.hint
+
+
+def test_a_suite_without_a_judge_needs_one_and_raw_prompts_reach_what_continues_them(tmp_path):
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": {"text": "The soup", "toxicity": 0.1}}\n')
+    suite = f"realtoxicityprompts:{tmp_path}"
+    with pytest.raises(SpecError, match="realtoxicityprompts has no judge of its own") as error:
+        plan(suite=suite)
+    assert "--judge" in error.value.hint
+    for target in (
+        "scripted",
+        "function:json:dumps,raw=true",
+        {"use": "http", "url": "http://a", "body": "{prompt}", "raw": True},
+    ):
+        (cell,) = plan(suite=suite, judge="lexicon", target=target, attack="direct").cells
+        assert cell.target.sampling.max_tokens == 20
+    assert plan(suite=f"{suite},style=instruction", judge="lexicon", target="openai:m,base_url=http://h/v1").cells
 
 
 def test_a_suites_own_choice_stands_instead_of_the_runs():

@@ -52,7 +52,11 @@ class Copy:
 def every_copy() -> list[Copy]:
     """One of each published suite, looked for in the folder `suites` of the user."""
     presets = [name for name, entry in find.entries("suite").items() if entry.preset]
-    names = ["harmbench", *(name for name in presets if find.name_of(find.resolve("suite", name)[0]) == "published")]
+    names = [
+        "harmbench",
+        "realtoxicityprompts",
+        *(name for name in presets if find.name_of(find.resolve("suite", name)[0]) == "published"),
+    ]
     copies = [copy_of(_placed({"use": name})) for name in names]
     return [copy for copy in copies if copy]
 

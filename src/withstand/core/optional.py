@@ -73,12 +73,13 @@ several answers; `variants`, how many test cases it should make that
 ask for the same as the behavior, so that a run sends those of the benign half too. Of a model: `hosts` that text is
 sent to, `release()`, called when no later stage asks it, and `footprint()`, the JSON of `withstand.runner.memory`; None
 where it takes no memory of this machine; `marks`, labels that its training left, of `withstand.core.stage.MARKS`.
-Of a suite: `notes`, what a reader must know of the user's copy; `source`, where to get one; `near`, the path at which a
-twin of the same source lies; `taxonomy`, its categories' hazards and OWASP ids; `targets()`, by behavior the target
-strings that a hardening draws from, and `completions()`, whole answers that it trains away from; `obeys`, the
-categories whose behaviors succeed where a constraint of the application's own instruction is broken, "*" for all, for
-`withstand audit suite`. Of any component `check()`, which raises `SpecError` where it cannot work at all, before a run
-asks anything. Of a defense `needs`, what the target must give; for attacks that know it, see `Defense`. Of an attack,
+Of a suite: `needs`, what a target must give; `notes`, what a reader must know of the user's copy; `source`, where to
+get one; `near`, the path at which a twin of the same source lies; `taxonomy`, its categories' hazards and OWASP ids;
+`targets()`, by behavior the target strings that a hardening draws from, and `completions()`, whole answers that it
+trains away from; `obeys`, the categories whose behaviors succeed where a constraint of the application's own
+instruction is broken, "*" for all, for `withstand audit suite`. Of any component `check()`, which raises `SpecError`
+where it cannot work at all, before a run asks anything.
+Of a defense `needs`, what the target must give; for attacks that know it, see `Defense`. Of an attack,
 `informed`: whether it is told the `bypasses` of the defense before its target, so that its final test cases are also
 sent in their words; `adapts`: whether it goes on by what the target answers, where it asks it; `family`, one of
 `withstand harden`'s, of an attack, or of a training stage that searches while it trains, from outside the package."""

@@ -40,8 +40,8 @@ class Model(Protocol):
     @property
     def gives(self) -> frozenset[str]:
         """What it can do beyond one user turn: "system", "turns", "forged" (turns of the assistant that it never said),
-        "prefill", "logprobs", "images", "weights", "gradients" (some quantized weights have none); or "vectors", of an
-        encoder, which answers nothing."""
+        "prefill", "logprobs", "images", "weights", "gradients" (some quantized weights have none), "raw" (one user turn
+        is continued as bare text, without a chat template); or "vectors", of an encoder, which answers nothing."""
 
     @property
     def hosts(self) -> tuple[str, ...]:

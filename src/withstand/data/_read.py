@@ -1,9 +1,11 @@
 """What the suites share: rows into behaviors, and every mistake with its place and the way out."""
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from withstand.core import Behavior, SpecError, did_you_mean, digest
@@ -77,6 +79,13 @@ def packaged(folder: str, name: str) -> Table:
 
 def packaged_file(folder: str, name: str) -> File:
     return File(name, (files("withstand.data") / folder / name).read_bytes())
+
+
+def installed(package: str) -> list[Path]:
+    """Where a folder of an installed package is, as pyrit/datasets, without an import; [] where it is not installed."""
+    name, _, inside = package.partition("/")
+    spec = importlib.util.find_spec(name) if name else None
+    return [Path(place) / inside for place in (spec.submodule_search_locations or ())] if spec else []
 
 
 def check_split(split: str, more: tuple[str, ...] = ()) -> None:

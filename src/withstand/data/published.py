@@ -1,6 +1,5 @@
 """A published suite, from your copy of its file. Its preset says columns, source, license, twin and taxonomy. Ours."""
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -61,7 +60,9 @@ class Published(_read.Mapped):
             return self.path
         folder = Path(self.path).expanduser() if self.path else home_dir("suites")
         places = [folder / name for name in self.files]
-        places += [] if self.path else [inside / name for inside in _installed(self.package) for name in self.files]
+        places += (
+            [] if self.path else [inside / name for inside in _read.installed(self.package) for name in self.files]
+        )
         return str(next((place for place in places if place.is_file()), places[0]))
 
     @property
@@ -137,13 +138,6 @@ class Published(_read.Mapped):
         """The name of a numbered category; any other as it stands."""
         number = int(cell) if cell.isdecimal() else 0
         return self.names[number - 1] if 0 < number <= len(self.names) else cell
-
-
-def _installed(package: str) -> list[Path]:
-    """Where a folder of an installed package is, which is not imported; [] where it is not installed."""
-    name, _, inside = package.partition("/")
-    spec = importlib.util.find_spec(name) if name else None
-    return [Path(place) / inside for place in (spec.submodule_search_locations or ())] if spec else []
 
 
 def _plain(row: rows.Row, renamed: dict[str, str], text: str) -> rows.Row:

@@ -42,13 +42,13 @@ class Function:
     revision: the version of the function (such as a commit). Change it when the function changes.
     timeout: longest time of one call in seconds. tries: attempts per row, after an exception or a timeout.
     lanes: most calls at once. max_answer_chars: longest text in characters; a longer one is an error.
+    raw: whether it continues the text of the last turn itself, without a chat template; default false.
 
     Raises `SpecError` if the function cannot be found, `AskError` if it fails or returns anything else.
     """
 
     version: ClassVar[int] = 1
     width: ClassVar[int] = 1
-    gives: ClassVar[frozenset[str]] = frozenset({"system", "turns", "forged"})
     hosts: ClassVar[tuple[str, ...]] = ()
 
     path: str
@@ -57,6 +57,7 @@ class Function:
     tries: int = field(default=3, metadata={"key": False})
     lanes: int = field(default=8, metadata={"key": False})
     max_answer_chars: int = field(default=1_000_000, metadata={"key": False})
+    raw: bool = field(default=False, metadata={"key": False})
 
     def __post_init__(self) -> None:
         module, _, name = self.path.partition(":")
@@ -64,6 +65,10 @@ class Function:
             raise SpecError(f"path is {self.path!r}", hint='write it as "module:name", as my_app:answer')
         at_least(1, self, "tries", "lanes", "max_answer_chars")
         positive(self, "timeout")
+
+    @property
+    def gives(self) -> frozenset[str]:
+        return frozenset({"system", "turns", "forged"} | ({"raw"} if self.raw else set()))
 
     @property
     def place(self) -> str:

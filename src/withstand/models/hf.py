@@ -100,11 +100,11 @@ class HF:
 
     @property
     def gives(self) -> frozenset[str]:
-        lacks = {"prefill"} if self.template == MODERATION else set()
+        lacks = {RAW: {"raw"} if self.system else set(), MODERATION: {"prefill", "raw"}}.get(self.template, {"raw"})
         with suppress(SpecError):  # which `check` raises
             kind = self._quantized(self._known_folder())
             lacks |= {"gradients"} if kind and not kind.gradients else set()
-        return frozenset({"system", "turns", "forged", "prefill", "logprobs", "weights", "gradients"} - lacks)
+        return frozenset({"system", "turns", "forged", "prefill", "logprobs", "raw", "weights", "gradients"} - lacks)
 
     @property
     def place(self) -> str:

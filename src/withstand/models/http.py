@@ -29,10 +29,10 @@ class Http:
     """An application that receives HTTP requests and answers with JSON, text or server-sent events.
 
     `url` and `body` may hold placeholders: {prompt} is the last turn, {messages} all turns, {history} all turns but the
-    last, {system} the system message; also {session}, {seed}, {max_tokens} and {temperature}. A JSON text that is a
-    single placeholder becomes a list or a number. In `url`, `body` and `headers`, ${NAME} is the environment variable
-    NAME and {token} the output of `token_command`. So no spec holds a secret. If an answer repeats one, withstand
-    replaces it by its name.
+    last, {system} the system message; also {session}, {seed}, {max_tokens}, {temperature} and {top_p}. A JSON text that
+    is a single placeholder becomes a list or a number. In `url`, `body` and `headers`, ${NAME} is the environment
+    variable NAME and {token} the output of `token_command`. So no spec holds a secret. If an answer repeats one,
+    withstand replaces it by its name.
 
     url: the address of the application. body: JSON or any other text; "" for none. method: default POST.
     headers: "Name: value" each; default none.
@@ -65,6 +65,8 @@ class Http:
     deadline: longest wait in seconds for the whole answer, default 600.
     tries: attempts per row, default 3. max_answer_chars: longest answer in characters; a longer one is an error.
         Default 1,000,000.
+    raw: whether it continues the text of {prompt} itself, as /v1/completions does, without a chat template; default
+        false.
 
     Raises `SpecError` for fields that cannot work, `AskError` when there is no answer.
     """
@@ -101,6 +103,7 @@ class Http:
     deadline: float = field(default=600.0, metadata={"key": False})
     tries: int = field(default=3, metadata={"key": False})
     max_answer_chars: int = field(default=1_000_000, metadata={"key": False})
+    raw: bool = field(default=False, metadata={"key": False})
 
     def __post_init__(self) -> None:
         at_least(1, self, "lanes", "tries", "max_answer_chars")
@@ -159,7 +162,7 @@ class Http:
     def gives(self) -> frozenset[str]:
         system = "{system}" in self._asks or (self.history == "send" and "{messages}" in self._asks)
         turns = {"last": (), "session": ("turns",), "send": ("turns", "forged")}[self.history]
-        return frozenset({*(["system"] if system else []), *turns})
+        return frozenset({*(["system"] if system else []), *turns, *(["raw"] if self.raw else [])})
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -277,6 +280,7 @@ class Http:
             "{seed}": seed % 2**31,
             "{max_tokens}": sampling.max_tokens,
             "{temperature}": sampling.temperature,
+            "{top_p}": sampling.top_p,
         }
 
     def _variables(self) -> dict[str, str]:

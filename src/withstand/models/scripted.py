@@ -28,7 +28,7 @@ class Scripted:
 
     version: ClassVar[int] = 1
     place: ClassVar[str] = "scripted"
-    gives: ClassVar[frozenset[str]] = frozenset({"system", "turns", "forged", "prefill", "logprobs"})
+    gives: ClassVar[frozenset[str]] = frozenset({"system", "turns", "forged", "prefill", "logprobs", "raw"})
     hosts: ClassVar[tuple[str, ...]] = ()
     rules: tuple[tuple[str, str, float], ...] = ()
     reply: str = "Here is what I can say about it."

@@ -19,6 +19,19 @@ def check_needs(label: str, attack: Any, target_label: str, target: Target) -> N
         raise SpecError(f"{label} needs {thing}, which {target_label} does not give", hint=hint)
 
 
+def check_suite(label: str, suite: Any, judge: Any, target_label: str, target: Target) -> None:
+    """Raise `SpecError` for a suite without a judge, its own or the run's, and for what the target does not give it.
+
+    label: of the suite.   judge: the spec of the one that will grade.
+    """
+    if not judge:
+        raise SpecError(f"{label} has no judge of its own", hint="name one that scores its answers: --judge")
+    for lacking in sorted(set(optional(suite, "needs")) - target.model.gives):
+        hint = _WAYS.get(lacking, "choose another target or leave the suite out")
+        thing = "its prompts sent raw, without a chat template" if lacking == "raw" else lacking
+        raise SpecError(f"{label} needs {thing}, which {target_label} does not give", hint=hint)
+
+
 def _check_defense(target_label: str, target: Target) -> None:
     """Raise `SpecError` for the first thing that the target's defense needs and the target does not give."""
     lacks = sorted(set(optional(target.defense, "needs")) - target.model.gives)
@@ -49,6 +62,8 @@ _WAYS = {
     "forged": "the target did not write these turns and keeps the conversation itself: leave the attack out, or write "
     "history=send into its spec if the application receives all turns",
     "prefill": "a server that continues an assistant message says so in its spec: openai:MODEL,prefill=continue",
+    "raw": "write SUITE,style=instruction; or continue the bare text: template=none of a local target, raw=true of an "
+    "application whose model does so",
     "logprobs": "use a target that gives token log-probabilities",
 }
 """What to do about what a target lacks; what comes first is told first, since the rest may go with it."""

@@ -27,7 +27,7 @@ from withstand.runner.attack_sets import Expansion, attacks_of
 from withstand.runner.budget import Budget
 from withstand.runner.clusters import clusters_of
 from withstand.runner.draws import STOPPED, Draws, check_draws, note_of
-from withstand.runner.needs import GUARDED, check_needs, guards_answers
+from withstand.runner.needs import GUARDED, check_needs, check_suite, guards_answers
 from withstand.runner.spec import RunSpec
 from withstand.runner.suites import (
     Chosen,
@@ -227,17 +227,17 @@ def _add_cells(
 ) -> None:
     """The cells of one suite and one defended target: an attack each."""
     judge_spec = chosen.suite.refusal_judge if chosen.benign else spec.judge or chosen.suite.judge
+    target = aim.target(chosen.suite, spec)
+    check_suite(chosen.label, chosen.suite, judge_spec, aim.label, target)
     judge: Judge = find.build("judge", judge_spec)
     until: Judge | None = None
     if spec.until_success:
         until = judge if spec.until_success is True else find.build("judge", spec.until_success)
     _check_waits([*list(find.parts(judge))[1:], *find.parts(until)])
-    target = aim.target(chosen.suite, spec)
     labels = {"target": aim.label, "defense": aim.defense_label, "judge": find.label("judge", judge_spec)}
-    named = attacks_of(spec, chosen.suite, judge_spec, aim.label, aim.model, target.sampling.temperature)
     attacks: list[tuple[str, AnyAttack, Draws, Expansion | None]] = [
         (find.label("attack", a.spec), find.build("attack", a.spec, seed=spec.seed), a.draws, a.expansion)
-        for a in named
+        for a in attacks_of(spec, chosen.suite, judge_spec, aim.label, aim.model, target.sampling.temperature)
     ]
     given = [(transfer.label, transfer, spec.draws, None) for transfer in transfers]
     for label, attack, draws, expansion in [*attacks, *given]:
