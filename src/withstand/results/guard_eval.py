@@ -50,7 +50,7 @@ class GuardEval:
         """As `withstand guard eval --json` prints it and `guard.json` has it: without a guard's own words, which may
         quote a text."""
         unquoted = replace(self, guards=tuple(replace(guard, why="") for guard in self.guards))
-        return {"schema": SCHEMA, **_finite(plain(unquoted))}
+        return {"schema": SCHEMA, **finite(plain(unquoted))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +71,15 @@ class GuardThreshold:
 
     def to_json(self) -> Json:
         """As `withstand guard threshold --json` prints it."""
-        return {"schema": SCHEMA, **_finite(plain(self))}
+        return {"schema": SCHEMA, **finite(plain(self))}
 
 
-def _finite(value: Json) -> Any:
+def finite(value: Json) -> Any:
     """JSON knows no inf: a threshold that blocks nothing is None."""
     if isinstance(value, Mapping):
-        return {name: _finite(inner) for name, inner in value.items()}
+        return {name: finite(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -36,7 +36,8 @@ class GuardScore:
 
     score: higher is more suspicious; None where it has none.   blocked: its own label, None where it has none.
     failed: why it could not say; "" where it could.   seconds: of its asks, as a share of calls of several texts, and
-    of its own work in this process, alone.   cost: US dollars.   machine: where it worked.
+    of its own work in this process, alone.   cost: US dollars.   machine: where it worked.   scored_by: the version
+    that a service says it is; "" where it says none.
     """
 
     score: float | None = None
@@ -47,6 +48,7 @@ class GuardScore:
     tokens: int = 0
     asks: int = 0
     machine: str = ""
+    scored_by: str = ""
 
 
 def scores_of(guard: Guard, texts: Sequence[GuardText], asking: Asking) -> list[GuardScore | None]:
@@ -77,6 +79,7 @@ def _score(row: Row | None, failed: str) -> GuardScore | None:
         row.tokens,
         row.asks,
         answer["machine"],
+        answer.get("scored_by", ""),  # rows of earlier versions lack it
     )
 
 
@@ -130,9 +133,9 @@ def _by_judge(guard: Guard, text: GuardText) -> Flow[Json]:
         verdict = yield from judged_answer(guard.component, Completion(text.chat, text.answer))
     blocked = is_hit(verdict.outcome)
     if blocked is None:
-        return _answer(None, None, verdict.why or verdict.outcome)
-    return _answer(verdict.score, blocked)
+        return _answer(None, None, verdict.why or verdict.outcome, verdict.scored_by)
+    return _answer(verdict.score, blocked, scored_by=verdict.scored_by)
 
 
-def _answer(score: float | None, blocked: bool | None, failed: str = "") -> Json:
-    return {"score": score, "blocked": blocked, "failed": failed}
+def _answer(score: float | None, blocked: bool | None, failed: str = "", scored_by: str = "") -> Json:
+    return {"score": score, "blocked": blocked, "failed": failed, "scored_by": scored_by}

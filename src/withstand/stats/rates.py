@@ -154,14 +154,14 @@ def rate_interval(
 
 
 def effective_cases(
-    successes: Counts, scored: Counts, clusters: Sequence[str] | None = None
+    successes: Counts, scored: Counts, clusters: Sequence[str] | None = None, level: float = 0.95
 ) -> tuple[float, float] | None:
     """`mean_rate`, and the number of independent cases that would know it as well, see `rate_interval`."""
     successes, scored, of = _scored_in(successes, scored, clusters)
     if not scored.size:
         return None
     rate, cases = _effective(successes / scored, 1 / scored)
-    return float(rate), float(_in_clusters(successes / scored, cases, Groups.of(of)))
+    return float(rate), float(_in_clusters(successes / scored, cases, Groups.of(of), level))
 
 
 def share_interval(
