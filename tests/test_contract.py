@@ -220,6 +220,11 @@ def minimal(tmp_path, openai_server, published, classifier, monkeypatch):
             given = {"encoder": "contract_of_mine:Letters", "examples": str(tmp_path / "examples.jsonl"), "k": 1}
         if kind == "judge" and name in ("logistic", "hybrid"):
             given = {"encoder": "contract_of_mine:Letters"}
+        if (kind, name) == ("judge", "linear"):
+            head = {"intercept": 0.0, "weights": [0.1] * 26}
+            file = {"encoder": {}, "threshold": 0.5, "categories": {"rude": head}}
+            (tmp_path / "head.json").write_text(json.dumps(file))
+            given = {"encoder": "contract_of_mine:Letters", "weights": str(tmp_path / "head.json")}
         if (kind, name) == ("judge", "copyright"):
             (tmp_path / "works.jsonl").write_text(dumps(_signature_file.build("Sure, bake it as I do.", "a")))
             given["path"] = str(tmp_path / "works.jsonl")

@@ -9,6 +9,7 @@ first. The result has numbers alone, no text of the data. Deterministic; needs w
 import argparse
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,9 @@ from withstand.models.encoder import Encoder
 from withstand.registry import find
 from withstand.results.labels import fitted_key, labels_from
 from withstand.stats import paired, rates
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import logistic
 
 COLUMNS = {"text": "intent", "completion": "response", "label": "manual_informativeness_label"}
 """Of raw-data/manual_data.csv in purseclab/jailbreak-evaluation: does the answer give what addresses the intent?"""
@@ -53,7 +57,7 @@ def main() -> None:
     within = {name: halves(sources[name]) for name in names}
     threshold = lowest(sources, held_out)
     rows = pooled([sources[name] for name in names])
-    intercept, weights = fit(rows["cues"], rows["people"], rows["weight"])
+    intercept, weights = logistic.fit(rows["cues"], rows["people"], rows["weight"], PENALTY)
     card = {
         "about": "A logistic model over the cues of judges/_answer_cues.py. Made by recipes/hybrid/fit.py.",
         "limits": LIMITS,
@@ -130,32 +134,11 @@ def pooled(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 # --- model -------------------------------------------------------------------------------------------------------
 
 
-def fit(cues: Any, people: Any, weight: Any) -> tuple[float, Any]:
-    """Intercept and weights of a logistic regression, with a penalty on the standardized weights: Newton's steps."""
-    mean, spread = cues.mean(0), cues.std(0)
-    spread[spread == 0] = 1
-    design = np.column_stack([np.ones(len(cues)), (cues - mean) / spread])
-    penalty = np.diag([0.0] + [PENALTY] * cues.shape[1])
-    solution = np.zeros(design.shape[1])
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-design @ solution))
-        slope = design.T @ (weight * (p - people)) + penalty @ solution
-        step = np.linalg.solve((design.T * (weight * p * (1 - p))) @ design + penalty, slope)
-        solution = solution - step
-        if abs(step).max() < 1e-10:
-            break
-    weights = solution[1:] / spread
-    return float(solution[0] - weights @ mean), weights
-
-
-def predicted(model: tuple[float, Any], cues: Any) -> Any:
-    return 1 / (1 + np.exp(-(model[0] + cues @ model[1])))
-
-
 def across(sources: dict[str, dict[str, Any]], name: str) -> Any:
     """The probabilities of a source by a model that was fitted to all others."""
     rows = pooled([source for other, source in sources.items() if other != name])
-    return predicted(fit(rows["cues"], rows["people"], rows["weight"]), sources[name]["cues"])
+    model = logistic.fit(rows["cues"], rows["people"], rows["weight"], PENALTY)
+    return logistic.predicted(model, sources[name]["cues"])
 
 
 def halves(source: dict[str, Any]) -> Any:
@@ -166,8 +149,8 @@ def halves(source: dict[str, Any]) -> Any:
     folds, p = np.array([fold[behavior] for behavior in source["behavior"]]), np.zeros(len(source["people"]))
     for number in range(FOLDS):
         rest = folds != number
-        model = fit(source["cues"][rest], source["people"][rest], np.ones(rest.sum()))
-        p[~rest] = predicted(model, source["cues"][~rest])
+        model = logistic.fit(source["cues"][rest], source["people"][rest], np.ones(rest.sum()), PENALTY)
+        p[~rest] = logistic.predicted(model, source["cues"][~rest])
     return p
 
 

@@ -48,13 +48,14 @@ class Scorer(ConversationJudge):
 
     def _read(self, behavior: Behavior, readings: Sequence[Reading]) -> Flow[list[Verdict]]:
         texts = [reading.completion.text for reading in readings]
-        short = [text for text in texts if len(text) <= LONGEST]
-        chats = [user(text) for text in short]
+        chats = [user(text) for text in texts if text.strip() and len(text) <= LONGEST]
         answers = iter((yield from ask(self.model, chats, Sampling(temperature=0.0))) if chats else [])
         return [
-            self._verdict(next(answers))
-            if len(text) <= LONGEST
+            Verdict("failure", why="empty answer")
+            if not text.strip()
             else Verdict("unscored", why=f"the answer has {len(text):,} characters; this judge reads {LONGEST:,}")
+            if len(text) > LONGEST
+            else self._verdict(next(answers))
             for text in texts
         ]
 

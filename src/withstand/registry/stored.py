@@ -40,6 +40,7 @@ TEXTS: Mapping[str, frozenset[str]] = {
         "contains": "pattern",
         "openai_moderation": "categories",
         "lexicon": "categories",
+        "linear": "categories",
         "scorer": "categories",
         "router": "when",
         "tool_called": "tool arguments",

@@ -21,7 +21,7 @@ from withstand.store.tables import label
 WRITTEN_ON = {"kitchen": "kitchen-dev"}
 """Name of a judge -> the labels that its rule was written on, which flatter it."""
 
-FITTED = ("logistic",)
+FITTED = ("linear", "logistic")
 """Judges whose weights were fitted to labels, and keep of each answer its `fitted_key`."""
 
 PUBLISHED = (*published.SETS, "harmbench", "jailbreakbench")
