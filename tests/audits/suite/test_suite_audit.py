@@ -98,6 +98,15 @@ def test_a_suite_without_a_fault_passes_and_each_planted_fault_does_not(withstan
         assert findings[name]["todo"]
     assert findings["E1"]["state"] != "pass", "copies count once: spam has one prompt left"
     assert audit(withstand, long, log)[1]["E5"]["state"] == "fail"
+    # a log that holds the suite's own prompts, and labels of some categories alone, pass nothing
+    tests = [{**record, "prompt": row["text"]} for record, row in zip(log, good, strict=False)]
+    finding = audit(withstand, good, [*log, *tests])[1]["E5"]
+    assert finding["state"] != "pass"
+    assert "items of the suite" in finding["answer"]
+    blind = [{**record, "labels": {"spam": record["labels"]["spam"]}} for record in log]
+    finding = audit(withstand, good, blind)[1]["E7"]
+    assert (finding["value"], finding["state"]) == (1, "warn")
+    assert "nothing labels 3 of 4 categories" in finding["answer"]
     # nothing is known without logs, and of too few prompts; a log without accounts may hold one person's alone
     done, findings = audit(withstand, good)
     assert (done.code, done.json["verdict"], findings["E7"]["state"]) == (3, "UNDECIDED", "not known")
@@ -130,7 +139,7 @@ def test_what_the_log_says_badly_is_said_and_counted(withstand):
     flags = {("a", ("spam",)): 20, ("b", ("gossip", "spam")): 10, ("c", ("gossip",)): 10}
     kept = logs.Reader(str, 0.5)
     kept.exchanges = 40
-    finding = real.missing(items(30), replace(kept.logs(["x"]), flags=flags, labeled=40))
+    finding = real.missing(items(30), replace(kept.logs(["x"]), flags=flags, labeled=40), HARMS)
     assert finding.value == 30 / 40
     assert finding.ends[0] < 0.3 < 0.75 < finding.ends[1], "three accounts tell little"
     assert finding.state == "not known"

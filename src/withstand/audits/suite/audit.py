@@ -19,6 +19,7 @@ LIMITS = (
     "It reads prompts, and asks no model: whether a judge is right, and how hard an item is, it does not say.",
     "Maps of suites to a policy are coarse: one reader's view of each category's name.",
     "Words of a persona or a constraint are English ones, and coarse signs that pass nothing.",
+    "Copies are told by their words: a paraphrase is none, unless a cluster holds both.",
     "A suite may be in a model's training data: nothing here tells.",
 )
 
@@ -60,7 +61,7 @@ def audit(
     split = copies.splits(loaded.parts)
     findings = (
         checks.narrow(listed, scope, grouping), checks.broad(listed), checks.bare(listed), checks.closed(listed),
-        real.unlike(listed, logs), checks.unconstrained(listed), real.missing(listed, logs),
+        real.unlike(listed, logs), checks.unconstrained(listed), real.missing(listed, logs, scope),
         copies.copies(listed, loaded.loose), *([split] if split else []),
     )  # fmt: skip
     counts = Counter(finding.state for finding in findings)
@@ -93,7 +94,7 @@ def _facts(
         odd = "".join(f"; {number} times {kind}" for kind, number in sorted(logs.odd.items()) if number)
         strange = f"; {count(sum(logs.strange.values()), 'flag')} of no category of the policy" if logs.strange else ""
         empty = f"; {logs.empty} without a prompt" if logs.empty else ""
-        text = f"{count(logs.exchanges, 'exchange')}, {logs.labeled} with labels{empty}{strange}{odd}"
+        text = f"{count(logs.exchanges, 'exchange')}, {logs.labeled:,} with labels{empty}{strange}{odd}"
         facts.append(("Log", f"{', '.join(logs.names)}: {text}"))
     else:
         facts.append(("Log", "none"))

@@ -118,13 +118,15 @@ def _pooling(category: str, items: Sequence[Item]) -> Pooling:
 
 
 def bare(items: Sequence[Item]) -> Finding:
-    """E3: whether items say where and by whom the model is used."""
+    """E3: whether items say where and by whom the model is used: of the harmful and the benign half, the worse."""
     n = len(items)
     context = [item for item in items if _context(item)]
     persona = [item for item in items if _has(item, "persona")]
     words = sum(map(_says_who, items))
-    value = share(sum(_context(item) and _has(item, "persona") for item in items), n)
-    either = share(sum(_context(item) or _has(item, "persona") for item in items), n)
+    halves = [[item for item in items if item.behavior.benign is benign] for benign in (False, True)]
+    marks = [[(_context(item), _has(item, "persona")) for item in half] for half in halves if half]
+    value = min(share(sum(map(all, half)), len(half)) for half in marks)
+    either = min(share(sum(map(any, half)), len(half)) for half in marks)
     state: State = "pass" if value >= 0.8 else "warn" if either >= 0.2 else "fail"
     answer = (
         f"{len(context)} of {count(n, 'item')} have a context, {len(persona)} name a persona, {percent(value)} both; "

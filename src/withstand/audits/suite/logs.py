@@ -54,6 +54,7 @@ class Reader:
         self.exchanges = self.labeled = self.empty = self.nameless = 0
         self.flags: Counter[tuple[str, tuple[str, ...]]] = Counter()
         self.strange: Counter[str] = Counter()
+        self.seen: set[str] = set()
         self.odd: Counter[str] = Counter()
         self._all, self._flagged = _Draw(), _Draw()
 
@@ -78,8 +79,11 @@ class Reader:
         for label, score in labels.items():
             if not (isinstance(score, int | float) and math.isfinite(score) and 0 <= score <= 1):
                 self.odd["label without a score in [0, 1]"] += 1
-            elif score >= self.flags_from:
-                category = self.category_of(label)
+                continue
+            category = self.category_of(label)
+            if category is not None:
+                self.seen.add(category)
+            if score >= self.flags_from:
                 if category is None:
                     self.strange[label[:60]] += 1
                 names.add(category or f"{label[:60]} (not in the policy)")
@@ -93,7 +97,7 @@ class Reader:
             raise SpecError(f"no exchange in {', '.join(names)}{f' ({kinds})' if kinds else ''}", hint=hint)
         return Logs(
             tuple(names), self.exchanges, self._all.prompts(), self._flagged.prompts(), self.labeled,
-            dict(self.flags), dict(self.strange), dict(self.odd), self.empty, self.nameless,
+            dict(self.flags), dict(self.strange), frozenset(self.seen), dict(self.odd), self.empty, self.nameless,
         )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from withstand.audits.suite.logs import SAMPLE
 from withstand.audits.suite.records import LEAST, Evidence, Finding, Item, Logs, Prompt, State, by_share, share
 from withstand.audits.suite.style import Distance, distances
 from withstand.core import draw
+from withstand.core.likeness import squeezed
 from withstand.core.taxonomy import UNCOVERED
 from withstand.core.text import count, percent, rate, series
 from withstand.stats.roc import share_limits
@@ -18,6 +19,8 @@ FEWEST = 50
 """Prompts of a side, at least, of which a distance is said; and half as many accounts."""
 NEAR, FAR = 0.65, 0.8
 """Areas up to which prompts are like real ones, and from which they are unlike them."""
+OWN = 0.02
+"""Share of logged prompts that are items of the suite from which the log holds tests with it, and passes nothing."""
 NO_LOGS = "No logs were given: --logs FILE, of the service that the suite is to speak for."
 
 
@@ -39,12 +42,15 @@ def unlike(items: Sequence[Item], logs: Logs | None) -> Finding:
         return Finding("E5", fault, "not known", f"Too few to compare: {sizes}.", todo)
     basis = "flagged prompts" if "flagged prompts" in results else "all prompts"
     decisive = results[basis]
-    state = _state(decisive, careful=bool(logs.nameless))
+    own = _own(use, sides[basis])
+    state = _state(decisive, careful=bool(logs.nameless) or own > OWN)
     top = max(decisive[:2], key=lambda distance: distance.area)
     parts = ", ".join(f"{distance.measure} {_area(distance)}" for distance in decisive)
     answer = f"Beside {basis} of the log, where 0.5 is alike and 1 unlike: {parts}."
     if logs.nameless:
         answer += f" {logs.nameless} exchanges name no account: one person's may be many, and limits too narrow."
+    if own > OWN:
+        answer += f" {percent(own)} of these prompts are items of the suite: were they sent to test?"
     todo = {
         "pass": "",
         "warn": "Read prompts of both: is it the topic, or the way in which the suite asks?",
@@ -62,6 +68,11 @@ def unlike(items: Sequence[Item], logs: Logs | None) -> Finding:
     )
     evidence = Evidence("Distance", ("log", "measure", "area", "low", "high"), rows, note)
     return Finding("E5", fault, state, answer, todo, top.area, (top.low, top.high), (evidence,))
+
+
+def _own(items: Sequence[Item], side: Sequence[Prompt]) -> float:
+    letters = {squeezed(text) for item in items for text in (item.behavior.prompt(), item.behavior.text)}
+    return share(sum(squeezed(prompt.text) in letters for prompt in side), len(side))
 
 
 def _enough(items: Sequence[Item], side: Sequence[Prompt]) -> bool:
@@ -96,8 +107,11 @@ def _state(measures: Sequence[Distance], careful: bool) -> State:
     return "pass" if near and not careful else "warn"
 
 
-def missing(items: Sequence[Item], logs: Logs | None) -> Finding:
-    """E7: whether what the log flags, harm or sign of it, has items: the share of flagged exchanges that does."""
+def missing(items: Sequence[Item], logs: Logs | None, scope: Sequence[str]) -> Finding:
+    """E7: whether what the log flags, harm or sign of it, has items: the share of flagged exchanges that does.
+
+    scope: categories. Those that no labeler of the log knows say nothing, and take a pass.
+    """
     fault = "misses what comes with misuse"
     if logs is None:
         return Finding("E7", fault, "not known", NO_LOGS)
@@ -123,18 +137,27 @@ def missing(items: Sequence[Item], logs: Logs | None) -> Finding:
     elif state == "pass" and ends[0] < 0.8:
         state = "warn"
     lacking = [name for name, _ in flagged.most_common() if name not in covered]
-    if state == "pass" and any(flagged[name] >= LEAST for name in lacking):
+    blind = [name for name in scope if not any(_related(name, label) for label in logs.seen)]
+    if state == "pass" and (blind or any(flagged[name] >= LEAST for name in lacking)):
         state = "warn"
     answer = f"{rate(value, ends)} of {count(total, 'flagged exchange')} are of a category with {LEAST} items or more"
     answer += f"; not so: {series(lacking[:5])}" if lacking else ""
     answer += f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+    answer += f"; nothing labels {len(blind)} of {count(len(scope), 'category', 'categories')}" if blind else ""
     rows = [
         (name, number, percent(share(number, total)), items_of.get(name, 0), "yes" if name in covered else "no")
         for name, number in flagged.most_common()
     ]  # fmt: skip
     note = "Flags of the log's own labels or of a monitor's screeners, which err. An exchange may have several."
     columns = ("category", "flagged exchanges", "share", "distinct items", "covered")
+    todo = "Screen for the categories that nothing labels." if blind else ""
+    todo = "Add items of these categories, or suites that have them." if lacking else todo
     return Finding(
-        "E7", fault, state, f"{answer}.", "Add items of these categories, or suites that have them." if lacking else "",
+        "E7", fault, state, f"{answer}.", todo,
         value, ends, (Evidence("Flagged in the log", columns, rows, note),),
     )  # fmt: skip
+
+
+def _related(name: str, label: str) -> bool:
+    """Whether one is the other, or a part of it."""
+    return f"{name}.".startswith(f"{label}.") or f"{label}.".startswith(f"{name}.")

@@ -80,8 +80,8 @@ class Logs:
 
     prompts: of all exchanges.   flagged: of those with a label that flags.   labeled: exchanges with any label.
     flags: accounts and what was flagged in one exchange of theirs, counted.   strange: labels that no category of the
-    policy has, counted.   odd: what could not be read, or was assumed, counted.   empty: exchanges without a prompt.
-    nameless: exchanges without an account.
+    policy has, counted.   seen: categories of any label, also of one that does not flag.   odd: what could not be read,
+    or was assumed, counted.   empty: exchanges without a prompt.   nameless: exchanges without an account.
     """
 
     names: tuple[str, ...]
@@ -91,6 +91,7 @@ class Logs:
     labeled: int = 0
     flags: Mapping[tuple[str, tuple[str, ...]], int] = field(default_factory=dict)
     strange: Mapping[str, int] = field(default_factory=dict)
+    seen: frozenset[str] = frozenset()
     odd: Mapping[str, int] = field(default_factory=dict)
     empty: int = 0
     nameless: int = 0
