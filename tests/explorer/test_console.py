@@ -272,8 +272,14 @@ def test_a_user_interface_by_hand_with_a_screenshot(path: Path) -> None:
             assert [entry["subject"] for entry in store.audits() if entry["action"] == "probe"] == [
                 "kitchen r1 as m1: by hand"
             ]
+            finding = f"/findings/{kept.id}"
+            assert "to be shown after the text" in web.get(finding).text
+            post(web, "/reveal", finding, show="1")  # all texts, and no picture
             assert web.get(shot).status_code == 403
+            page = web.get(finding).text
+            assert ("Show the picture" in page, "<img" in page) == (True, False)
             post(web, "/reveal", place, place=f"shot/{kept.screenshot.sha256}", show="1")
+            assert f'<img src="{shot}"' in web.get(finding).text
             assert (web.get(shot).content, web.get(shot).headers["content-type"]) == (PNG, "image/png")
             assert web.get("/probe/shots/..%2fs.db").status_code in (403, 404)
             purge_probes(store, "ana")

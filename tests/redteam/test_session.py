@@ -22,6 +22,7 @@ from withstand.redteam.console.session import Session
 from withstand.redteam.console.state import Context, State, state_of
 from withstand.redteam.plan.hours import IDLE
 from withstand.redteam.plan.records import Plan
+from withstand.results.exposure import Settings, choose, keep_settings
 from withstand.store import attempts, files
 from withstand.store import revisions as store_events
 from withstand.store.attempts import Attachment
@@ -149,6 +150,23 @@ def test_illegal_content_leaves_a_description_alone(store: Store, plan: Plan) ->
     held = b"".join(path.read_bytes() for path in Path(store.path).parent.glob("s.db*"))
     assert BREAD.encode() not in held
     assert b"cooking instructions" not in held
+
+
+def test_a_member_chooses_what_they_read_and_harms_take_turns(store: Store, plan: Plan) -> None:
+    keep_settings(store, Settings(daily_cap=30, rotate=2, opt_in=("recipe.meat",)), "adam", 0.0)
+    clock, base = Clock(), probe(plan)
+    session = begun(store, plan, clock=clock, harm="recipe")
+    assert (session.cap, peers.hidden_harms(store, plan, "m1")) == (2, ["meat"])  # of plan and settings the lower cap
+    with pytest.raises(SpecError, match="opted out of meat"):
+        session.change(harm="meat")
+    choose(store, "m1", ["recipe.meat"], 0.0)
+    session.change(harm="meat")
+    for text, harm in ((BREAD, "meat"), (SOUP, "recipe"), (BREAD, "recipe")):
+        assert peers.had_enough(store, plan, "m1") == ""
+        session.send(text, base)
+        session.mark(Mark("harmful", harm, 1))
+    assert (peers.had_enough(store, plan, "m1"), peers.had_enough(store, plan, "m2")) == ("recipe", "")
+    assert peers.hidden_harms(store, plan, "m2") == ["meat"]  # who opted out in the plan
 
 
 def test_exposure_has_a_cap_and_a_break_comes_sooner_after_the_worst(store: Store, plan: Plan) -> None:

@@ -15,6 +15,7 @@ from withstand.results.exposure import (
     choices_of,
     choose,
     exposed,
+    exposed_by_plan,
     exposure,
     item_id,
     keep_settings,
@@ -123,3 +124,22 @@ def test_a_skip_is_kept_and_nobodys_count(store: Any) -> None:
     assert figures is not None
     assert (figures.people, figures.read, figures.skipped) == (0, 0, 1)
     assert exposed(store, "run:b") is None
+
+
+def test_a_plan_counts_what_its_members_recorded_and_read(store: Any) -> None:
+    for number, (kind, round_id, who, value) in enumerate((
+        ("mark", "r1", "m1", {"exchange": 1, "attempt": {"id": "F-1", "severity": 2}}),
+        ("mark", "r1", "m1", {"exchange": 1, "attempt": {"id": "F-1", "severity": 4}}),  # its next revision
+        ("mark", "r1", "m1", {"exchange": 2, "attempt": {"id": "F-2", "severity": None}}),
+        ("mark", "r2", "m1", {"exchange": 3, "attempt": {"id": "F-3", "severity": 4}}),
+        ("seen", "", "m2", {"attempt": "F-1"}),
+        ("skip", "r1", "m2", {"harm": "meat"}),
+    )):  # fmt: skip
+        add_event(store, Event(f"S-{who}", number, kind, "plan", round_id, who, NOON, value))
+    figures = exposed_by_plan(store, "plan", 7, ["r1"])
+    assert figures is not None
+    assert figures.in_words() == (
+        "2 people met 3 items, 2 of them severe; at most 2 severe items in one day by one of them, all their work "
+        "counted (cap 7 a day); 1 item was left to others"
+    )
+    assert exposed_by_plan(store, "other", 7, ["r1"]) is None

@@ -272,11 +272,12 @@ def shot(asked: PageRequest) -> Response:
 
 
 def picture(asked: PageRequest) -> Response:
-    """A picture that was attached, once this person asked for it."""
+    """A picture that was attached, once this person asked for it alone, which a page lets them after they saw the text:
+    to show all texts shows no picture."""
     desk.need(asked)
     name = asked.request.path_params["name"]
-    if not asked.shows(f"shot/{name}"):
-        raise Refused(403, "this picture was not revealed", "reveal it on the page that names it")
+    if f"shot/{name}" not in asked.session.revealed and not (asked.explorer.reveal and asked.explorer.read_only):
+        raise Refused(403, "this picture was not revealed", "reveal it on the page of its finding, below the text")
     found_file = files.read(asked.explorer.store, name) if re.fullmatch("[0-9a-f]{64}", name) else None
     if found_file is None:
         raise Refused(404, "this store has no such picture")

@@ -92,6 +92,7 @@ def _of_plan(session: Session, plan: Plan) -> Mapping[str, Any]:
         "layers": [plan.layer(name) for name in this_round.layers],
         "sendable": [layer.id for layer in plan.layers if layer.id in this_round.layers and not is_by_hand(layer)],
         "harms": [harm for harm in plan.active if harm.id not in hidden],
+        "enough": peers.had_enough(session.store, plan, state.member),
         "tasks": peers.tasks(session.store, plan, state.round, state.member),
     }  # fmt: skip
 

@@ -145,6 +145,8 @@ def _costs(summary: RunSummary) -> Iterator[tuple[str, list[str]]]:
     yield "model time", [clock(summary.run.seconds)]
     if cost := sum(cell.cost for cell in summary.cells):
         yield "cost", [f"${cost:.2f}"]
+    if summary.exposure:
+        yield "people who labeled", [summary.exposure.in_words()]
     if summary.reused.rows:
         oldest = f", oldest {summary.reused.oldest[:10]}" if summary.reused.oldest else ""
         yield "rows from earlier runs", [f"{whole(summary.reused.rows)} of {whole(summary.reused.of)}{oldest}"]

@@ -263,17 +263,23 @@ def exposure(store: Store, person: str, now: float) -> int:
     others' findings, and findings of their own. What cannot be read of an entry any more counts as severe."""
     counted: dict[str, bool] = {}
     for step in _today(store, person, now, (READ, JUDGED, "mark", "seen")):
-        value = _value(step)
-        if step.kind in (READ, JUDGED):
-            counted[step.session] = value.get("severe") is not False
-        elif step.kind == "seen":
-            counted[f"finding {value.get('attempt')}"] = True
-        else:
-            attempt = value.get("attempt")
-            severity = attempt.get("severity") if isinstance(attempt, dict) else SEVERE
-            name = attempt.get("id") if isinstance(attempt, dict) else step.number
-            counted[f"finding {name}"] = counted.get(f"finding {name}", False) or (severity or 0) >= SEVERE
+        name, severe = _counted(step)
+        counted[name] = severe or (step.kind not in (READ, JUDGED) and counted.get(name, False))
     return sum(counted.values())
+
+
+def _counted(step: Event) -> tuple[str, bool]:
+    """What a step is about, and whether it says that this is severe. Of a finding any step that says so holds; of an
+    item to label the last one."""
+    value = _value(step)
+    if step.kind in (READ, JUDGED):
+        return step.session, value.get("severe") is not False
+    if step.kind == "seen":
+        return f"finding {value.get('attempt')}", True
+    attempt = value.get("attempt")
+    if not isinstance(attempt, dict):
+        return f"step {step.session} {step.number}", True
+    return f"finding {attempt.get('id')}", (attempt.get("severity") or 0) >= SEVERE
 
 
 def skipped(store: Store, where: str, person: str | None = None) -> frozenset[str]:
@@ -285,7 +291,7 @@ def skipped(store: Store, where: str, person: str | None = None) -> frozenset[st
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """What a piece of work cost its readers. people, read: who read how many items; severe: of these.
+    """What a piece of work cost its readers. people, read: how many met how many items; severe: of these.
 
     most: severe items that one person met in one day on which they worked on it, all their work counted.
     skipped: items that somebody left to others. Whose they are is not said: to skip costs nobody anything.
@@ -300,33 +306,44 @@ class Exposure:
 
     def in_words(self) -> str:
         """The counter as reports print it."""
-        people = (
-            f"{count(self.people, 'person', 'people')} read {count(self.read, 'item')}, {self.severe} of them severe"
-        )
-        most = f"; at most {count(self.most, 'severe item')} in one day by one of them, all their work counted"
+        words = f"{count(self.people, 'person', 'people')} met {count(self.read, 'item')}, {self.severe} of them severe"
+        if self.people:
+            words += f"; at most {count(self.most, 'severe item')} in one day by one of them, all their work counted"
         left = f"; {count(self.skipped, 'item was', 'items were')} left to others" if self.skipped else ""
-        return f"Exposure: {people}{most if self.people else ''} (cap {self.cap}){left}"
+        return f"{words} (cap {self.cap} a day){left}"
 
 
 def exposed(store: Store, where: str, of_plan: int | None = None) -> Exposure | None:
     """The exposure counter of a report; None where nobody read or skipped anything."""
     steps = [step for kind in (READ, JUDGED) for step in events(store, "", kind=kind)]
-    return exposure_of(store, [step for step in steps if _value(step).get("where") == where], where, of_plan)
+    here = [step for step in steps if _value(step).get("where") == where]
+    return _figures(store, here, len(skipped(store, where)), of_plan)
 
 
-def exposure_of(store: Store, steps: Sequence[Event], where: str, of_plan: int | None) -> Exposure | None:
-    """The figures of these steps."""
-    severe: dict[str, bool] = {}
+def exposed_by_plan(store: Store, plan: str, cap: int, rounds: Collection[str]) -> Exposure | None:
+    """The same of rounds of a red team's plan with this cap: findings that its members recorded, and those of others
+    that they read (also on pages of no round)."""
+    steps = [step for kind in ("mark", "seen") for step in events(store, plan, kind=kind)]
+    here = [step for step in steps if step.round in ("", *rounds)]
+    left = sum(step.round in rounds for step in events(store, plan, kind="skip"))
+    return _figures(store, here, left, cap)
+
+
+def _figures(store: Store, steps: Sequence[Event], left: int, of_plan: int | None) -> Exposure | None:
+    """The figures of these steps. left: what was left to others."""
+    severe: dict[tuple[str, float, str], bool] = {}
     days: dict[str, set[float]] = defaultdict(set)
     for step in sorted(steps, key=lambda step: (step.session, step.number)):
-        severe[step.session] = _value(step).get("severe") is not False
-        days[step.member].add(step.created - step.created % DAY)
-    left = len(skipped(store, where))
+        day = step.created - step.created % DAY
+        name, counts = _counted(step)
+        key = (key_of(step.member), day, name)
+        severe[key] = counts or (step.kind not in (READ, JUDGED) and severe.get(key, False))
+        days[step.member].add(day)
     if not severe and not left:
         return None
     most = max((exposure(store, who, day) for who, listed in days.items() for day in listed), default=0)
     cap = cap_of(read_settings(store), of_plan)
-    return Exposure(len(days), len(severe), sum(severe.values()), most, left, cap)
+    return Exposure(len({key_of(name) for name in days}), len(severe), sum(severe.values()), most, left, cap)
 
 
 def people_of(store: Store, now: float, days: int) -> dict[str, list[int]]:

@@ -18,6 +18,7 @@ from withstand.results.cell_builder import NO_TWIN, CellCounts, cell_result
 from withstand.results.cells import KINDS, CellResult, plain
 from withstand.results.counts import Counts, Reused, iso, read_counts
 from withstand.results.defended import DefenseResult, defenses
+from withstand.results.exposure import Exposure, exposed, place_of_run
 from withstand.results.families import Families, in_report
 from withstand.results.graded import knowledge_of
 from withstand.results.guarded import guard_warnings
@@ -83,6 +84,7 @@ class Provenance:
 class RunSummary:
     """All that a report shows of a run. calibrations: of its judges, oldest first. worst: the broken behaviors.
     families: beside `direct`, of attacks that make variants; None where there are none.   defenses: what each is worth.
+    exposure: what people met who labeled it; None where nobody did.
     """
 
     schema: int
@@ -96,6 +98,7 @@ class RunSummary:
     advice: tuple[AdviceResult, ...] = ()
     families: Families | None = None
     defenses: tuple[DefenseResult, ...] = ()
+    exposure: Exposure | None = None
 
     def to_json(self) -> Json:
         """What `withstand report --format json` prints."""
@@ -175,6 +178,7 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
         advice=asked,
         families=None if by_hand else in_report(store, run),
         defenses=gained,
+        exposure=exposed(store, place_of_run(run.key)),
     )
 
 

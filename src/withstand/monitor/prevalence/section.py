@@ -19,6 +19,7 @@ from withstand.monitor.prevalence.estimate import (
 from withstand.monitor.section import Chart, Context, Line, Mark, Section, State
 from withstand.redteam.dates import MONDAY, WEEK, day_of
 from withstand.report.table import Column, Table
+from withstand.results.exposure import exposed, place_of_monitor
 from withstand.stats.agreement import Corrected, kappa
 
 CHARTS = 6
@@ -158,6 +159,8 @@ def _sentence(context: Context, watched: Sequence[Answer], measured: Sequence[An
             text += " Nothing was labeled by two people: how far labels can be believed is unknown."
     elif labels:
         text += " What screeners flag is no prevalence."
+    if met := exposed(context.store, place_of_monitor(context.settings.keeping.name)):
+        text += f" Exposure of who labeled: {met.in_words()}."
     return text
 
 
@@ -335,6 +338,7 @@ def _value(context: Context, watched: Sequence[Answer], needs: tuple[str, Mappin
         "labeled": len({opinion.item for opinion in opinions}),
         "labelers": sorted({opinion.labeler for opinion in opinions}), "twice": TWICE,
         "other_policy": sum(opinion.policy != context.policy.header.version for opinion in opinions),
+        "exposure": asdict(met) if (met := exposed(context.store, place_of_monitor(name))) else None,
         "between_people": {**asdict(people), "kappa": kappa(people) if people.n else None},
         "parts": [_part_value(context, answer) for answer in watched],
         "labels_for": {"of": needs[0], "widths": [{"width": width, "labels": n} for width, n in needs[1].items()]},

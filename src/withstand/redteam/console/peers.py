@@ -14,7 +14,8 @@ from withstand.redteam.plan.assign import assignment
 from withstand.redteam.plan.matching import Task
 from withstand.redteam.plan.opted import with_choices
 from withstand.redteam.plan.records import Plan
-from withstand.store.attempts import attempts
+from withstand.results.exposure import Settings, read_settings
+from withstand.store.attempts import Attempt, attempts
 from withstand.store.revisions import events
 from withstand.store.store import Store
 from withstand.store.tables import attempt, event
@@ -60,17 +61,30 @@ def needs(store: Store, plan: Plan, round_id: str, member: str, most: int = 8) -
     if asks_for_harms(plan.round(round_id)):
         return suggest(replace(of, cells=here), plan, most)
     thin = [cell for cell in here if cell.state in ("empty", "thin", "stale")]
-    return sorted(thin, key=lambda cell: cell.tally.attempts)[:most]
+    enough = had_enough(store, plan, member)
+    return sorted(thin, key=lambda cell: (bool(enough) and cell.harm == enough, cell.tally.attempts))[:most]
 
 
 def tasks(store: Store, plan: Plan, round_id: str, member: str) -> list[Task]:
-    """What a member was assigned in a round, without what they skipped and layers that cannot be reached."""
+    """What a member was assigned in a round, without what they skipped and layers that cannot be reached; what they had
+    enough of (`had_enough`) comes last."""
     blocked = [layer.id for layer in plan.layers if layer.blocked]
     skipped = [
         value_of(step, "harm") for step in events(store, plan.id, kind="skip", member=member) if step.round == round_id
     ]
     own = [task for task in assignment(store, plan, round_id) if task.member == member]
-    return [task for task in own if task.layer not in blocked and not (task.harm and task.harm in skipped)]
+    left = [task for task in own if task.layer not in blocked and not (task.harm and task.harm in skipped)]
+    enough = had_enough(store, plan, member)
+    return sorted(left, key=lambda task: bool(enough) and task.harm == enough)
+
+
+def had_enough(store: Store, plan: Plan, member: str) -> str:
+    """The harm of all of a member's last findings, as many as `rotate` of the settings says; "" where they differ."""
+    rotate = (read_settings(store) or Settings()).rotate
+    marks = sorted(events(store, plan.id, kind="mark", member=member), key=lambda step: (step.created, step.number))
+    last = {attempt.id: attempt for step in marks if (attempt := value_of(step, "attempt", Attempt)).is_finding}
+    harms = [attempt.harm for attempt in list(last.values())[-rotate:]]
+    return harms[0] if len(harms) == rotate and len(set(harms)) == 1 else ""
 
 
 def first_context(store: Store, plan: Plan, round_id: str, member: str, layer: str = "") -> Context:

@@ -22,6 +22,7 @@ from withstand.redteam.report.sections import covered, endpoints, harms, issues
 from withstand.redteam.tables import Problem
 from withstand.report import tested
 from withstand.report.table import Column, Table
+from withstand.results.exposure import exposed_by_plan
 from withstand.results.tested import Evidence, framework_results
 from withstand.store.attempts import FINDINGS, Attempt
 from withstand.store.store import Store
@@ -181,6 +182,9 @@ def _team(facts: Facts) -> Iterator[str]:
     planned = sum(m.hours_per_round or 0.0 for r in facts.rounds for m in facts.plan.members_of(r))
     spent = f"{clock(60 * facts.minutes)} by the sessions" if facts.minutes else "no time was recorded"
     yield f"Work: {spent}; {planned:g} hours were planned."
+    cap, rounds = facts.plan.purpose.exposure_cap, [of.id for of in facts.rounds]
+    if met := exposed_by_plan(facts.store, facts.plan.id, cap, rounds):
+        yield f"Exposure: {met.in_words()}."
 
 
 def _left_open(facts: Facts) -> Iterator[str]:
