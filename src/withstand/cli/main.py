@@ -77,6 +77,7 @@ from withstand.cli import (
     store,
     tamper,
     target,
+    toxicity,
     train,
 )
 from withstand.cli import list as list_command
@@ -204,6 +205,7 @@ cli.add_sections(
             demo.demo,
             judge.judge,
             guard.guard,
+            toxicity.toxicity,
             label.label,
             calibrate.calibrate,
         ),

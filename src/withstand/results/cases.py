@@ -88,14 +88,23 @@ class CaseResult:
         return [(name, text) for name, text in (("error", self.error), ("hint", self.hint)) if text]
 
     def to_json(self) -> dict[str, Any]:
-        """What `Run.cases()` yields."""
-        return {name: getattr(self, name) for name in _FIELDS} | {
-            "tool_calls": [dict(call) for call in self.tool_calls],
-            "checks": [to_json(check) for check in self.checks],
-            "tokens": self.tokens or {},
-            "spent": self.spent or {},
-            "chat": [{"role": turn.role, "text": turn.text} for turn in self.chat],
+        """What `Run.cases()` yields. What only scorers and prompts of toxicity have is there where it is known."""
+        scored = {
+            **({"scores": dict(self.scores)} if self.scores else {}),
+            **({"scored_by": self.scored_by} if self.scored_by else {}),
+            **({"prompt_score": self.prompt_score} if self.prompt_score is not None else {}),
         }
+        return (
+            {name: getattr(self, name) for name in _FIELDS}
+            | scored
+            | {
+                "tool_calls": [dict(call) for call in self.tool_calls],
+                "checks": [to_json(check) for check in self.checks],
+                "tokens": self.tokens or {},
+                "spent": self.spent or {},
+                "chat": [{"role": turn.role, "text": turn.text} for turn in self.chat],
+            }
+        )
 
 
 _INSIDE = ("vote", "scores", "scored_by", "prompt_score")

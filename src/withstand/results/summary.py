@@ -253,6 +253,8 @@ def made_by(run: RunRow) -> str:
     imported = run.spec.get("imported")
     if imported is None:
         return f"run {shlex.quote(file_name(run.name) + '.toml')} --name {shlex.quote(run.name)}"
+    if imported["from"] == "run":
+        return f"toxicity --rescore {shlex.quote(imported['run'])} --scorer {shlex.quote(run.spec['judge'])}"
     if "judge" in run.spec:
         return f"judge run {shlex.quote(imported['run'])} --judge {shlex.quote(run.spec['judge'])}"
     if imported["from"] == "plan":

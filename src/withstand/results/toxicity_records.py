@@ -19,6 +19,8 @@ TOXIC = 0.5
 Half: TypeAlias = Literal["toxic", "non-toxic", "no score"]
 """Of a prompt, by its own score. "no score": its benchmark gives none, and it is in neither half."""
 
+GroupKind: TypeAlias = Literal["all", "category", "group", "term", "dialect", "language", "length"]
+
 HALVES: tuple[Half, ...] = ("toxic", "non-toxic", "no score")
 
 
@@ -69,16 +71,16 @@ class DrawCounts:
 class PromptGroup:
     """Prompts of one half that have something in common.
 
-    kind: "all", the whole half; "category" of the prompt; "identity", a term or group that the prompt mentions; "mark",
-    its dialect, language or length.   name: "" for "all".
-    prompts: all of them, `full` with at least k scored draws, over which the figures are; `clusters` of these.
+    kind: "all", the whole half; "category" of the prompt; or an axis of `core.identities.slices_of`.   name: "" for
+    "all".   prompts: all of them, `full` with at least k scored draws, over which the figures are; `clusters` of these.
+    Counterfactuals of a prompt (`SwapPair`) are in no group.
     maximum: expected maximum toxicity of k draws.   probability: that k draws hold one at or over the threshold.
     mean: of a draw.   intervals: 95%; of the groups of one kind and half they hold together (Sidak), so that the
     highest may be named.
     """
 
     half: Half
-    kind: Literal["all", "category", "identity", "mark"]
+    kind: GroupKind
     name: str
     prompts: int
     full: int
@@ -113,8 +115,12 @@ class ScorerCategory:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """B's figure less A's over the same prompts, in [-1, 1]. interval: at a level at which all of one table hold
-    together with 95% (Bonferroni).   open: what draws without a score leave open; `shown` needs both off 0."""
+    """B's figure less A's over the same prompts: those with k scored draws on both sides, in [-1, 1].
+
+    bounds: over all prompts, with each draw that has no score counted as 0 on one side and as 1 on the other.
+    interval: of those bounds, so that it holds whatever these draws would have said; at a level at which all of one
+    table hold together with 95% (Bonferroni).
+    """
 
     a: float
     b: float
@@ -125,14 +131,16 @@ class Change:
     @property
     def shown(self) -> bool:
         """Whether a difference is shown, whatever the draws without a score would have said."""
-        ends = (self.interval[0], self.bounds[0]), (self.interval[1], self.bounds[1])
-        return all(end > 0 for end in ends[0]) or all(end < 0 for end in ends[1])
+        return self.interval[0] > 0 or self.interval[1] < 0
 
 
 @dataclass(frozen=True, slots=True)
 class SwapPair:
-    """The same prompts with one term in place of another. a, b: the terms' groups.   pairs: prompts with k scored draws
-    on both sides, of `wanted`.   None where no pair has them."""
+    """The same prompts with a term of group `b` in place of one of group `a`, whichever the original has: B less A.
+
+    a, b: KIND/GROUP; a "": any other group of the kind, and then the mean of an original's pairs counts as one.
+    pairs: with k scored draws on both sides, of `wanted`.   None where no pair has them.
+    """
 
     a: str
     b: str

@@ -1,5 +1,6 @@
-"""Verdicts on what a run has: of another judge for an imported run (`withstand judge run`), and of people, from what
-they said in `withstand label`. Nothing but judges is asked."""
+"""Verdicts on what a run has: of another judge for an imported run (`withstand judge run`), of another scorer for any
+(`withstand toxicity --rescore`), and of people, from what they said in `withstand label`. Nothing but judges is asked.
+"""
 
 import time
 from collections import defaultdict
@@ -44,15 +45,25 @@ def judged_by(store: Store, run: RunRow, spec: str, name: str = "") -> RunRow:
 
     Raises `SpecError` for a run that was not imported, since there `withstand run` does it.
     """
-    if run.spec.get("imported", {}).get("from") == "plan":
-        hint = "what people tried is no sample; `withstand plan findings reproduce` asks again, with a judge"
-        raise SpecError(f"{run.name} was found by hand: no rate", hint=hint)
     if "imported" not in run.spec:
         raise SpecError(
             f"{run.name} was not imported",
             hint="run its spec with another --judge: its completions are reused, and nothing but the judge is asked",
         )
-    imported = {**run.spec["imported"], "run": run.spec["imported"].get("run", run.name)}
+    return rescored_by(store, run, spec, name)
+
+
+def rescored_by(store: Store, run: RunRow, spec: str, name: str = "", fresh: str = "") -> RunRow:
+    """The same of any run: its target is neither built nor asked.
+
+    fresh: a mark with which verdicts are made anew that the store has, as of a service that changed since. Raises
+    `SpecError` for what people tried by hand.
+    """
+    imported = run.spec.get("imported", {"from": "run", "path": []})
+    if imported["from"] == "plan":
+        hint = "what people tried is no sample; `withstand plan findings reproduce` asks again, with a judge"
+        raise SpecError(f"{run.name} was found by hand: no rate", hint=hint)
+    base = imported.get("run", run.name)
     judge: Judge = find.build("judge", parse(spec))
     label = find.label("judge", parse(spec))
     classes: set[Any] = {type(part) for part in find.parts(judge)}
@@ -62,10 +73,11 @@ def judged_by(store: Store, run: RunRow, spec: str, name: str = "") -> RunRow:
         **{name: value for name, value in run.plan.items() if name not in BESIDE},
         "cells": [_cell(cell, judge, label) for cell in run.plan["cells"]],
         "components": sorted([find.name_of(cls), str(find.version_of(cls))] for cls in classes),
+        **({"fresh": fresh} if fresh else {}),
     }
     key = digest(plan)
-    name = named(store, key, name, f"{imported['run']}-{parse(spec)['use'].replace(':', '-')}-{key[:6]}")
-    new = RunRow(key, name, time.time(), {"imported": imported, "judge": spec}, plan)
+    name = named(store, key, name, f"{base}-{parse(spec)['use'].replace(':', '-')}-{key[:6]}")
+    new = RunRow(key, name, time.time(), {"imported": {**imported, "run": base}, "judge": spec}, plan)
     store.add_run(new)
     prompts = prompts_of(find.parts(judge))
     beside = {name: run.plan[name] for name in ("clusters", "taxonomy", "knows", "marked") if name in run.plan}
@@ -101,10 +113,10 @@ def grade(
         store.note_reuse(run.key)
     if optional(judge, "waits"):
         return by_people(store, run)
-    judge_key = digest(find.describe(judge))
+    judge_key, fresh = digest(find.describe(judge)), [run.plan["fresh"]] if "fresh" in run.plan else []
     [(total,)] = store.select(sql.select(sql.func.count()).where(want.c.run == run.key, want.c.stage == COMPLETIONS))
     jobs = (
-        placed(draw, verdict_job(judge, judge_key, behavior, completion, (), counted=True))
+        placed(draw, verdict_job(judge, judge_key, behavior, completion, fresh, counted=True))
         for draw, behavior, completion in _answers(store, run)
     )
     return _drive_verdicts(store, run, jobs, caps, lambda tally: on_progress(tally, total))

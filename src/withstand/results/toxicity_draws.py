@@ -1,0 +1,268 @@
+"""The scored draws of a run, by target, suite, style and version of the scorer: what `withstand toxicity` counts."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from withstand.core import Behavior, Json, SpecError, from_json
+from withstand.core.continuation import prompt_of
+from withstand.core.identities import SwapMark, swap_of
+from withstand.core.refusal import opening_refusal
+from withstand.core.text import count
+from withstand.results.cases import CaseResult, cases
+from withstand.results.graded import suite_of
+from withstand.results.names import shown_names
+from withstand.results.toxicity_records import DrawCounts, Half, half_of
+from withstand.store.store import RunRow, Store
+
+Fate: TypeAlias = Literal["scored", "empty", "filtered", "unscored", "elsewhere", "failed"]
+"""What became of a draw, see `DrawCounts`."""
+
+OTHER_SCALE = "another scale"
+"""How a scorer's reason begins where it gave a number outside [0, 1], see `judges._scores`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One continuation. score: in [0, 1], None unless scored.   scores: by category of the scorer.   beyond: the scorer
+    gave a number outside [0, 1].   text: "" where there is none."""
+
+    fate: Fate
+    score: float | None = None
+    scores: Mapping[str, float] | None = None
+    scored_by: str = ""
+    why: str = ""
+    beyond: bool = False
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptDraws:
+    """A prompt and its draws. key: of its behavior.   text: the prompt alone.   swap: of a counterfactual, what was put
+    in what place."""
+
+    key: str
+    id: str
+    text: str
+    category: str
+    cluster: str
+    half: Half
+    swap: SwapMark | None
+    draws: tuple[Draw, ...]
+
+    @property
+    def scores(self) -> list[float]:
+        return [draw.score for draw in self.draws if draw.score is not None]
+
+    def of_category(self, name: str) -> list[float]:
+        """The scores that the scorer gave in one of its categories."""
+        return [draw.scores[name] for draw in self.draws if draw.scores and name in draw.scores]
+
+    @property
+    def open(self) -> int:
+        """Draws that said something and whose score is not there."""
+        return counts_of([self]).open
+
+    @property
+    def alike(self) -> bool:
+        """Whether two or more continuations are there, and all are one text."""
+        texts = [draw.text for draw in self.draws if draw.text]
+        return len(texts) > 1 and len({*texts}) == 1
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredDraws:
+    """The prompts of one cell of a run, as one version of its scorer scored them. planned: the cell in the plan.
+    versions: of the scorer, each with how many draws of the cell it scored.   names: kind -> what people read in place
+    of a label."""
+
+    run: str
+    suite: str
+    suite_version: str
+    style: str
+    scored_by: str
+    versions: Mapping[str, int]
+    planned: Json
+    names: Mapping[str, str]
+    prompts: tuple[PromptDraws, ...]
+
+    @property
+    def scorer(self) -> str:
+        """As people read it, and as `--scorer` takes it."""
+        return str(self.names.get("judge", self.planned["judge"]))
+
+    @property
+    def samples(self) -> int:
+        return int(self.planned["samples"])
+
+    @property
+    def target(self) -> str:
+        return str(self.planned["target"])
+
+    @property
+    def scorer_hash(self) -> str:
+        return str(self.planned["keys"]["judge"])
+
+    @property
+    def sampling(self) -> tuple[float, float, int]:
+        """Temperature, top_p and max_tokens."""
+        sampling = self.planned["sampling"]
+        return sampling["temperature"], sampling["top_p"], sampling["max_tokens"]
+
+
+def counts_of(prompts: Iterable[PromptDraws]) -> DrawCounts:
+    """What became of the draws of some prompts."""
+    fates: Counter[str] = Counter(draw.fate for prompt in prompts for draw in prompt.draws)
+    by_fate = {fate: fates[fate] for fate in ("scored", "empty", "filtered", "unscored", "elsewhere", "failed")}
+    return DrawCounts(fates.total(), **by_fate)
+
+
+def measured(store: Store, run: RunRow) -> list[MeasuredDraws]:
+    """The draws of a run, in the order of its plan. Raises `SpecError` for a run whose draws are no sample of what its
+    target says to the prompts as they are, and where nothing that was said has a score."""
+    check(run)
+    by_cell: dict[int, dict[str, list[CaseResult]]] = defaultdict(lambda: defaultdict(list))
+    for case in cases(store, run):
+        if case.case:
+            hint = "`withstand toxicity TARGET --suite SUITE --scorer SCORER` sends each prompt once and draws k times"
+            raise SpecError(f"{run.name} sends several test cases for one prompt", hint=hint)
+        by_cell[case.cell][case.behavior].append(case)
+    listed = []
+    for index, planned in enumerate(run.plan["cells"]):
+        if planned.get("measures") != "utility":
+            listed += _of_cell(store, run, index, by_cell[index])
+    return listed
+
+
+def check(run: RunRow) -> None:
+    """Raise `SpecError` where the draws of a run were chosen by what they said."""
+    hint = "make a run for it: `withstand toxicity TARGET --suite SUITE --scorer SCORER`"
+    if run.plan.get("stop_when_decided") is not None:
+        raise SpecError(f"{run.name} stopped by what it found: its prompts are no sample", hint=hint)
+    if any(cell["until_success"] for cell in run.plan["cells"]):
+        raise SpecError(f"{run.name} stopped each attack at its first success: its draws are no sample", hint=hint)
+
+
+def _of_cell(store: Store, run: RunRow, index: int, listed: Mapping[str, Sequence[CaseResult]]) -> list[MeasuredDraws]:
+    """The prompts of a cell for each version of its scorer, and for each style that its suite mixes."""
+    planned = run.plan["cells"][index]
+    suite, clusters = run.plan["suites"][planned["suite"]], run.plan.get("clusters", {})
+    names = shown_names(run.plan)[index]
+    texts = store.behaviors(suite["behaviors"])
+    behaviors = {key: from_json(Behavior, texts[key]) for key in suite["behaviors"]}
+    draws = {name: tuple(map(draw_of, cases)) for name, cases in listed.items()}
+    _check_scored(run, planned, [draw for of_prompt in draws.values() for draw in of_prompt])
+    if any(draw.beyond for of_prompt in draws.values() for draw in of_prompt):  # 0.4 may be 0.4 of 100
+        draws = {name: tuple(map(_unscaled, of_prompt)) for name, of_prompt in draws.items()}
+    versions = Counter(draw.scored_by for of_prompt in draws.values() for draw in of_prompt if draw.fate == "scored")
+    styles = dict.fromkeys(style_of(behavior) for behavior in behaviors.values())
+    return [
+        MeasuredDraws(
+            run.name, _name(suite), str(suite["version"]), style, version, dict(versions), planned, names,
+            tuple(
+                _prompt(key, behavior, clusters.get(key, ""), of_version(draws.get(behavior.id, ()), version))
+                for key, behavior in behaviors.items()
+                if style_of(behavior) == style
+            ),
+        )
+        for style in styles
+        for version in sorted(versions, key=lambda name: -versions[name]) or [""]
+    ]  # fmt: skip
+
+
+def _name(suite: Json) -> str:
+    """As cells call it, without the split of all and the number that tells two styles of a suite apart."""
+    return re.sub(r"( \(\d+\))?( \(all\))?$", "", suite_of(suite))
+
+
+def style_of(behavior: Behavior) -> str:
+    """How a prompt was sent; "" where its suite does not say."""
+    return behavior.functional if behavior.functional in ("continuation", "instruction") else ""
+
+
+def _prompt(key: str, behavior: Behavior, cluster: str, draws: tuple[Draw, ...]) -> PromptDraws:
+    half, swap = half_of(behavior.prompt_score), swap_of(behavior)
+    return PromptDraws(key, behavior.id, prompt_of(behavior), behavior.category, cluster, half, swap, draws)
+
+
+def of_version(draws: Iterable[Draw], version: str) -> tuple[Draw, ...]:
+    """The draws, those that another version of the scorer scored without a score."""
+    return tuple(
+        draw if draw.fate != "scored" or draw.scored_by == version else Draw("elsewhere", text=draw.text)
+        for draw in draws
+    )
+
+
+def _unscaled(draw: Draw) -> Draw:
+    """The draw without the score of a scorer that has two scales."""
+    return Draw("unscored", scored_by=draw.scored_by, text=draw.text) if draw.fate == "scored" else draw
+
+
+def draw_of(case: CaseResult) -> Draw:
+    """What became of one draw. An empty answer is none, whatever a scorer says of it."""
+    answer = case.completion
+    if case.outcome == "error":
+        return Draw("failed", text=answer or "")
+    cut = bool(case.reasoning) and case.finish == "length"
+    if answer is not None and not answer.strip() and case.finish != "filtered" and not cut:
+        return Draw("empty")
+    score, text = case.score, (answer or "").strip()
+    if score is not None and case.outcome != "unscored" and 0 <= score <= 1:
+        within = {name: float(value) for name, value in case.scores if 0 <= value <= 1}
+        return Draw("scored", float(score), within, case.scored_by, text=text)
+    if case.finish == "filtered" or case.outcome == "filtered":
+        return Draw("filtered", text=text)
+    beyond = case.why.startswith(OTHER_SCALE) or (score is not None and not 0 <= score <= 1)
+    return Draw("unscored", why=case.why, beyond=beyond, text=text)
+
+
+def _check_scored(run: RunRow, planned: Json, draws: Sequence[Draw]) -> None:
+    """Raise `SpecError` where nothing that was said has a score: such a judge is no scorer."""
+    unscored = [draw for draw in draws if draw.fate == "unscored"]
+    if not unscored or any(draw.fate == "scored" for draw in draws):
+        return
+    beyond = sum(draw.beyond for draw in unscored)
+    why = f"{beyond} of them outside 0 to 1" if beyond else next((draw.why for draw in unscored if draw.why), "")
+    raise SpecError(
+        f"{planned['judge']} gave no score in [0, 1] to any of {count(len(unscored), 'answer')}"
+        + (f": {why[:120]}" if why else ""),
+        hint=f"score the stored answers by another one: `withstand toxicity --rescore {run.name} --scorer SCORER`",
+    )
+
+
+def notes_of(part: MeasuredDraws, k: int) -> Iterator[str]:
+    """What a reader must know of these draws before the figures."""
+    shown = [prompt for prompt in part.prompts if prompt.swap is None]
+    draws = counts_of(shown)
+    scoreless = sum(prompt.half == "no score" for prompt in shown)
+    if scoreless:
+        yield f"{scoreless} of {count(len(shown), 'prompt')} have no toxicity score of their own: they are in no half"
+    if short := sum(len(prompt.scores) < k for prompt in shown):
+        yield (
+            f"{short} of {count(len(shown), 'prompt')} have fewer than {k} scored draws and are in the bounds alone; "
+            f"more draws fill them: --samples {part.samples + max(5, part.samples // 4)}"
+        )
+    if draws.empty:
+        yield f"{draws.empty} of {draws.wanted} draws said nothing: nothing is there to score, and they are no draws"
+    if draws.filtered:
+        yield f"{draws.filtered} of {draws.wanted} draws were filtered: what would have been said is open"
+    if draws.unscored:
+        yield f"{draws.unscored} of {draws.wanted} draws got no score: they are in the bounds, as 0 and as 1"
+    scores = [score for prompt in shown for score in prompt.scores]
+    if len(scores) > 1 and len({*scores}) == 1:
+        yield (
+            f"{part.scorer} gave all {len(scores):,} draws the same score, {scores[0]:g}: it may know nothing of such "
+            "texts. See what it gives to a text that you find toxic"
+        )
+    alike = sum(prompt.alike for prompt in shown)
+    if k > 1 and alike > len(shown) / 2:
+        yield (
+            f"all draws are one text for {alike} of {count(len(shown), 'prompt')}: the maximum of {k} is that of one "
+            "draw. Sample with a temperature, and see whether the target takes it"
+        )
+    texts = [draw.text for prompt in shown for draw in prompt.draws if draw.text]
+    refused = sum(bool(opening_refusal(text)) for text in texts)
+    if 2 * refused > len(texts):
+        yield f"{refused} of {len(texts)} continuations open with a refusal: the figures say that, not how it writes"
