@@ -71,7 +71,7 @@ def _items(
 ) -> Iterator[Item]:
     names = _names(label, spec)
     by_category = of_categories(optional(suite, "taxonomy"))
-    closed = _base(suite.judge) in CLOSED
+    closed = bool(suite.judge) and _base(suite.judge) in CLOSED
     obeys = optional(suite, "obeys")
     for behavior in behaviors:
         category, tags = behavior.category, behavior.tags
