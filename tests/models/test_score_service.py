@@ -83,6 +83,8 @@ def test_a_path_that_leads_nowhere_ends_the_call_with_what_is_there(service: Cal
         with pytest.raises(AskError, match="stand-in at api:127") as caught:
             said(service(answer, **fields), "soup")
         assert f"set {hint} " in caught.value.hint
+        assert "; numbers stand at" in str(caught.value)
+        assert "seconds" not in str(caught.value)
 
 
 def test_wrong_fields_and_images(service: Callable[..., Any]) -> None:

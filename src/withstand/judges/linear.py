@@ -83,7 +83,9 @@ class Linear(ConversationJudge):
     @property
     def card(self) -> dict[str, Any]:
         """What the file of weights says of them, and the threshold that counts."""
-        return {**_file(self.weights).get("card", {}), "threshold": self.threshold or self.parameters()["threshold"]}
+        threshold = self.threshold or self.parameters()["threshold"]
+        positive = "the text has a category of the labels that it was fitted to, whatever was asked"
+        return {**_file(self.weights).get("card", {}), "threshold": threshold, "positive": positive}
 
     def fitted(self) -> frozenset[str]:
         """Of the texts that the head was fitted to or calibrated on: the first 8 signs of the digest of each."""

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
+from typing import Literal
 
 from withstand.core import Json, SpecError
 
@@ -51,10 +52,10 @@ def flat(values: Sequence[Json]) -> list[Json]:
     return [inner for value in values if value for inner in (value if isinstance(value, list) else [value])]
 
 
-def where(values: Sequence[Json]) -> str:
-    """The paths at which texts stand in an answer, for an error."""
-    paths = list(dict.fromkeys(path for value in values for path in _texts(value, "")))[:5]
-    return f"; texts stand at {', '.join(paths)}" if paths else ""
+def where(values: Sequence[Json], kind: Literal["texts", "numbers"] = "texts") -> str:
+    """The paths at which texts, or numbers, stand in an answer, for an error."""
+    paths = list(dict.fromkeys(path for value in values for path in _leaves(value, "", kind)))[:5]
+    return f"; {kind} stand at {', '.join(paths)}" if paths else ""
 
 
 NAMES = ("answer", "reply", "response", "completion", "output_text", "output", "content", "text", "message", "result")
@@ -68,7 +69,7 @@ def answers(values: Sequence[Json], question: str) -> list[tuple[str, str]]:
     words (names, ids, dates), echoes of the question, and what no path leads to.
     """
     asked, candidates = " ".join(question.split()).casefold(), list[tuple[str, str]]()
-    for path in dict.fromkeys(path for value in values for path in _texts(value, "")):
+    for path in dict.fromkeys(path for value in values for path in _leaves(value, "", "texts")):
         try:
             text = "".join(shown(piece) for value in values for piece in values_at(path, value))
         except SpecError:  # a name that holds brackets or blanks
@@ -101,12 +102,12 @@ def named(values: Sequence[Json], name: str) -> str:
     return ""
 
 
-def _texts(value: Json, path: str) -> Iterator[str]:
-    if isinstance(value, str):
+def _leaves(value: Json, path: str, kind: str) -> Iterator[str]:
+    if isinstance(value, str if kind == "texts" else (int, float)) and not isinstance(value, bool):
         yield path or "$"
     elif isinstance(value, dict):
         for name, inner in value.items():
-            yield from _texts(inner, f"{path}.{name}" if path else name)
+            yield from _leaves(inner, f"{path}.{name}" if path else name, kind)
     elif isinstance(value, list):
         for place, inner in enumerate(value):
-            yield from _texts(inner, f"{path or '$'}[{place}]")
+            yield from _leaves(inner, f"{path or '$'}[{place}]", kind)

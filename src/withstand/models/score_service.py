@@ -85,6 +85,8 @@ class ScoreService(Server):
         return Completion(chat, self.asked(self.path, request, self._read, hint="check base_url, path and body"))
 
     def _read(self, answer: Json) -> str:
+        if isinstance(answer, dict):
+            answer = {name: value for name, value in answer.items() if name != "seconds"}  # ours, of how long it took
         result: dict[str, Json] = {"scores": self._by_category(answer) if self.scores_at else {}}
         if self.score_at:
             result["score"] = self._scaled(self._at(self.score_at, "score_at", answer))
@@ -115,7 +117,7 @@ class ScoreService(Server):
 
     def _astray(self, name: str, path: str, there: str, answer: Json) -> FatalAskError:
         return FatalAskError(
-            f"{self.model} at {self.place} has {there} at {path!r}: {dumps(answer)[:200]}",
+            f"{self.model} at {self.place} has {there} at {path!r}{_paths.where([answer], 'numbers')}",
             hint=f"set {name} to where it stands, as scores[0].value; `withstand target check` asks once",
         )
 
