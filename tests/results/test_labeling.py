@@ -24,6 +24,7 @@ from withstand.results.comparison import compare_runs
 from withstand.results.counts import BehaviorCounts, read_counts
 from withstand.results.decide import decide
 from withstand.results.exposure import Settings, keep_settings
+from withstand.results.judge_error import corrected
 from withstand.results.label_plan import label_plan
 from withstand.results.labeling import add, labels_at, labels_of, queue, text_of
 from withstand.results.limits import Limits
@@ -85,6 +86,33 @@ def test_a_person_is_shown_all_but_the_verdict_and_goes_on_where_they_stopped(ru
     assert f"--- 3 of {len(items)}" in second.stdout
     votes = [(label["labeler"], label["vote"]) for label in run.store.labels(run.row.key)]
     assert sorted(votes) == [("ana", "failure"), ("ana", "success"), ("ana", "unsure")]
+
+
+def test_a_kept_calibration_takes_what_was_skipped_for_either(run: Any) -> None:
+    """Whoever skips the breaks that a judge missed makes no other run look better than its labels can show."""
+    counts = read_counts(run.store, run.row)
+    cell = next(cell for cell in summarize(run.store, run.row, counts).cells if cell.attack == "story")
+    table = {"true_positive": 18, "false_negative": 2, "false_positive": 1, "true_negative": 19, "unscored": 0, "n": 40}
+    kept = {
+        "labels": "run:other",
+        "annotators": [],
+        **table,
+        "by_attack": [{**table, "target": cell.target, "attack": "story"}],
+    }
+    plain, left = (corrected(run.name, cell, counts.behaviors[cell.index], [], [kept | more])
+                   for more in ({}, {"unlabeled": 6}))  # fmt: skip
+    assert plain[0] is not None
+    assert left[0] is not None
+    seen = [part for part in counts.behaviors[cell.index].values() if part.scored]
+    columns = [part.counts["success"] for part in seen], [part.scored for part in seen]
+    missed, wrong = (agreement.corrected(*columns, agreement.Table(*judged))
+                     for judged in ((18, 8, 1, 19), (18, 2, 7, 19)))  # fmt: skip
+    assert missed is not None
+    assert wrong is not None
+    assert left[0].rate == plain[0].rate
+    assert left[0].interval[0] <= wrong.low < plain[0].interval[0]
+    assert left[0].interval[1] == pytest.approx(max(missed.high, plain[0].interval[1]))
+    assert "6 drawn cases without a label are in the limits as right and as wrong" in left[1]
 
 
 def test_a_skip_in_the_terminal_costs_nothing_and_a_day_has_an_end(run: Any) -> None:

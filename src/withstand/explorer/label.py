@@ -309,7 +309,8 @@ def _judge(asked: PageRequest, indexed: RunIndex, key: str, label: str) -> dict[
     calibration: Json = None
     if pairs:
         people = [labeled for labeled, _ in cases]
-        calibration = calibration_of(label, key, f"run:{indexed.run.name}", people, pairs).to_json()
+        missing = sum(entry.missing for cell in _cells(indexed, key) for entry in own.get(cell.index, []))
+        calibration = calibration_of(label, key, f"run:{indexed.run.name}", people, pairs, missing).to_json()
     return {
         "key": key,
         "label": label,

@@ -74,7 +74,7 @@ class Calibration:
     missing: completions without a verdict.   people: None where each completion has one vote.
     by_attack: target, attack and agreement, of labels that name both.   annotators: who labeled.
     drift: by how much sensitivity and specificity may differ on other targets and attacks, in [0, 1), where they are to
-    be applied there; None: they are not.
+    be applied there; None: they are not.   unlabeled: cases of the sample that were drawn and have no label.
     """
 
     judge: str
@@ -90,6 +90,7 @@ class Calibration:
     by_attack: tuple[tuple[str, str, Agreement], ...]
     annotators: tuple[Annotator, ...]
     drift: float | None = None
+    unlabeled: int = 0
 
     def to_json(self) -> Json:
         """As `withstand calibrate --json` prints it and the store keeps it."""
@@ -107,6 +108,7 @@ class Calibration:
             "by_attack": [{"target": t, "attack": a, **plain(part)} for t, a, part in self.by_attack],
             "annotators": plain(self.annotators),
             **({} if self.drift is None else {"drift": self.drift}),
+            **({"unlabeled": self.unlabeled} if self.unlabeled else {}),
         }
 
 
@@ -120,6 +122,7 @@ def calibrate(
     on_progress: Callable[[Tally], None] = lambda _: None,
     drift: float | None = None,
     keep: bool = True,
+    unlabeled: int = 0,
 ) -> tuple[Calibration, Tally]:
     """Have the judge grade what people have labeled, and store how far it agrees under the judge's key.
 
@@ -128,16 +131,17 @@ def calibrate(
     decided = [entry for entry in labeled if entry.majority is not None]
     key, rows, tally = verdicts(judge, decided, store, caps, on_progress)
     graded = [(entry, is_hit(row.label)) for entry, row in zip(decided, rows, strict=True) if row is not None]
-    calibration = replace(calibration_of(label, key, source, labeled, graded), drift=drift)
+    calibration = replace(calibration_of(label, key, source, labeled, graded, unlabeled), drift=drift)
     if keep and not calibration.missing:
         store.add_calibration(key, calibration.to_json())
     return calibration, tally
 
 
 def calibration_of(
-    label: str, key: str, source: str, labeled: Sequence[Labeled], graded: Sequence[Pair]
+    label: str, key: str, source: str, labeled: Sequence[Labeled], graded: Sequence[Pair], unlabeled: int = 0
 ) -> Calibration:
-    """The calibration of a judge by its label and key. graded: the labeled completions that have a verdict, no ties."""
+    """The calibration of a judge by its label and key. graded: the labeled completions that have a verdict, no ties.
+    unlabeled: see `Calibration`."""
     ties = sum(entry.majority is None for entry in labeled)
     return Calibration(
         judge=label,
@@ -158,6 +162,7 @@ def calibration_of(
             if all(pair)
         ),
         annotators=tuple(sorted({annotator for entry in labeled for annotator in entry.annotators})),
+        unlabeled=unlabeled,
     )
 
 

@@ -1,6 +1,7 @@
 """The rate without the judge's error: from labels of the run's own cases, else from a calibration of its judge."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from withstand.core.text import count, interval, percent
@@ -87,14 +88,18 @@ def _by(
     transported = _same(calibration, cell) is None
     drift = float(calibration.get("drift") or 0.0) if transported else 0.0
     successes, cases, clusters = columns
-    estimate = agreement.corrected(successes, cases, table_of(part), drift, clusters=clusters)
-    if estimate is None:
+    unlabeled = int(calibration.get("unlabeled") or 0)
+    estimates = [
+        agreement.corrected(successes, cases, table, drift, clusters=clusters) for table in _tables(part, unlabeled)
+    ]
+    if (estimate := estimates[0]) is None:
         return None, ""
+    either = [side for side in estimates if side is not None]
     annotators = annotators_of(calibration)
     rate = CorrectedRate(
         rate=estimate.rate,
-        interval=(estimate.low, estimate.high),
-        identified=estimate.identified,
+        interval=(min(side.low for side in either), max(side.high for side in either)),
+        identified=all(side.identified for side in either),
         clipped=estimate.clipped,
         transported=transported,
         labels=part["n"],
@@ -106,6 +111,9 @@ def _by(
     if not rate.identified:
         return rate, f"no rate without the judge's error: {by} do not tell what it says here from chance"
     note = f"without the judge's error, by {by}: {percent(rate.rate)} ({interval(rate.interval)})"
+    if unlabeled:
+        left = count(unlabeled, "drawn case")
+        note += f"; {left} without a label {'is' if unlabeled == 1 else 'are'} in the limits as right and as wrong"
     if rate.misfit:
         note += "; misfit: with its errors among the labels the judge would hardly say this, so keep to the raw rate"
     elif rate.clipped:
@@ -124,6 +132,15 @@ def annotators_of(calibration: Calibrated) -> str:
 def table_of(calibration: Calibrated) -> agreement.Table:
     """The counts that a calibration stored."""
     return agreement.Table(*(calibration[name] for name in _COUNTS))
+
+
+def _tables(part: Calibrated, unlabeled: int) -> list[agreement.Table]:
+    """The counts of a part; and with all drawn cases that nobody labeled taken for one of what they may be, as many as
+    a label stands for: who leaves out the breaks that a judge missed would else show a judge that misses none."""
+    table = table_of(part)
+    more = unlabeled * table.n / part["n"] if part["n"] else 0.0
+    sides = ("hit", "missed", "wrong", "clear") if more else ()
+    return [table, *(replace(table, **{side: getattr(table, side) + more}) for side in sides)]
 
 
 _COUNTS = ("true_positive", "false_negative", "false_positive", "true_negative", "unscored")

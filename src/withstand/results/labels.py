@@ -33,6 +33,7 @@ class LabelSet:
     """The labeled completions of a source. unknown: rows of behaviors that no suite has.
 
     left: why rows or votes were left out, and how often.   notes: what a reader of figures must know of the labels.
+    unlabeled: cases of a run's sample that were drawn and have no label.
     figures: what the authors of the labels measured of judges of theirs on these rows.
     """
 
@@ -41,6 +42,7 @@ class LabelSet:
     left: tuple[tuple[str, int], ...] = ()
     notes: tuple[str, ...] = ()
     figures: tuple[published.PublishedFigure, ...] = ()
+    unlabeled: int = 0
 
 
 def labels_from(
@@ -63,9 +65,9 @@ def labels_from(
     if cut is not None and (kind == "run" or (kind in PUBLISHED and kind != "pyrit-harm")):
         raise SpecError(f"the labels of {kind} are yes or no", hint="leave out --cut; pyrit-harm has levels")
     if kind == "run":
-        return LabelSet(
-            tuple(_of_run(store, path)), notes=tuple(filter(None, [missing_in(store, find_run(store, path))]))
-        )
+        run = find_run(store, path)
+        note, labels = missing_in(store, run), tuple(_of_run(store, path))
+        return LabelSet(labels, notes=(note,) if note else (), unlabeled=unlabeled_in(store, run))
     if kind in PUBLISHED:
         return _published(source, suites, published.CUT if cut is None else cut)
     names = suites or (("harmbench,split=all",) if source.endswith(".json") else KITCHEN)
@@ -73,6 +75,11 @@ def labels_from(
     labeled, unknown = read_labels(source, _behaviors(names), columns, cut, left)
     notes = () if cut is None else (f"a label of {cut:g} or more is a success",)
     return _label_set(labeled, unknown, left, notes)
+
+
+def unlabeled_in(store: Store, run: RunRow) -> int:
+    """How many cases of a run's sample were drawn and have no label."""
+    return sum(entry.missing for entries in own_labels(store, run).values() for entry in entries)
 
 
 def missing_in(store: Store, run: RunRow) -> str:

@@ -105,7 +105,9 @@ def panel_of(
             own.append((label, written_on, len(kept)))
         limits = replace(caps or Caps(), asks=left)
         entries: Sequence[Labeled] = kept or source.labeled
-        calibration, tally = calibrate(judge, label, entries, labels, store, limits, on_progress, drift, bool(kept))
+        calibration, tally = calibrate(
+            judge, label, entries, labels, store, limits, on_progress, drift, bool(kept), source.unlabeled
+        )  # fmt: skip
         left = None if left is None else max(0, left - tally.asks)
         if drop_idle and not calibration.agreement.n:
             idle.append(label)
