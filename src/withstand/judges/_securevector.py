@@ -14,7 +14,7 @@ import json
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -200,7 +200,8 @@ def fetched(wheel: str = "") -> Path:
     return installed("securevector", WHEEL, wheel, _unpack, lambda folder: (folder / BUNDLE).is_file())
 
 
-def _unpack(archive: zipfile.ZipFile, folder: Path) -> None:
+def _unpack(archives: Sequence[zipfile.ZipFile], folder: Path) -> None:
+    [archive] = archives
     folder.mkdir()
     for name in (BUNDLE, *NOTICES):
         member = next(member for member in archive.namelist() if member.endswith(f"/{name}"))

@@ -11,7 +11,9 @@ from withstand.models import _fetch
 from withstand.models._quantized import BITSANDBYTES
 
 BUILTIN = "builtin:"
-EMBEDDED = {f"{BUILTIN}smollm2": _fetch.smollm2, f"{BUILTIN}minilm": _fetch.minilm}
+EMBEDDED = {
+    f"{BUILTIN}smollm2": _fetch.smollm2, f"{BUILTIN}minilm": _fetch.minilm, f"{BUILTIN}gemma3-270m": _fetch.gemma3,
+}  # fmt: skip
 RAW, MODERATION = "none", "moderation"
 TOKENIZER = ("tokenizer*", "*.model", "chat_template*", "vocab*", "merges*")
 

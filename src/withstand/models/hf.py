@@ -36,7 +36,7 @@ class HF:
     Thinking between `think_open` and `think_close` becomes the completion's reasoning, not its text. If the answer is
     cut inside the thinking, its text is empty and it is unscored.
 
-    id: a folder, a hub id, or builtin:smollm2. revision: the hub's revision.
+    id: a folder, a hub id, builtin:smollm2 or builtin:gemma3-270m. revision: the hub's revision.
     dtype: "auto" (default) is the faster of float32 and bfloat16 for a small matrix product, measured once per machine.
     quantize: "int8" or "int4" quantizes the weights with bitsandbytes while loading; default "": not. Weights that are
         stored quantized load if transformers supports their format; some formats have no gradients.
