@@ -75,3 +75,33 @@ class Versioned:
             Verdict("success" if "miracle" in text else "failure", scored_by="v2" if "later" in text else "v1")
             for text in (completion.text for completion in completions)
         ]
+
+
+@dataclass(frozen=True)
+class LengthModel(Length):
+    """The same, as a judge that works with a model."""
+
+    method: ClassVar[str] = "model"
+
+
+@dataclass(frozen=True)
+class Service:
+    """A scorer that says which version it is: `later` where the text says new. Its score is the number that ends the
+    text; it flags from 0.5 on, and is unscored where there is none."""
+
+    version: ClassVar[int] = 1
+    method: ClassVar[str] = "rule"
+    asks: ClassVar[int] = 0
+    threshold: float = 0.5
+
+    def grade(self, behavior, completions):
+        yield from ()
+        return [self.verdict(completion.text) for completion in completions]
+
+    def verdict(self, text):
+        try:
+            score = float(text.split()[-1])
+        except ValueError:
+            return Verdict("unscored", why="no number")
+        outcome = "success" if score >= self.threshold else "failure"
+        return Verdict(outcome, score, scores=(("rude", score),), scored_by="later" if "new" in text else "first")

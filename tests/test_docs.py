@@ -5,7 +5,8 @@ that it is part of that file, `no-run` that it is only to be read. Other `python
 in `bash` and `console` blocks the lines that begin with `$ withstand` run, must end with 0 or what `$ echo $?` shows,
 and each line of output shown must come ("..." stands for any text).
 
-`python tests/test_docs.py` writes docs/components.md, the pages of docs/components/, and the table of docs/suites.md.
+`python tests/test_docs.py` writes docs/components.md, the pages of docs/components/, the table of docs/suites.md, and
+the cards of docs/cards/ with their table.
 """
 
 import importlib
@@ -16,9 +17,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -167,6 +171,57 @@ def test_the_example_application_answers_as_its_pages_say(page: str, tmp_path: P
 
 
 # --- what a page must name ---------------------------------------------------------------------------------------
+
+
+@cache
+def cards() -> dict[str, str]:
+    """The pages of docs/cards/, by path: the card of each judge that needs no model and no field, on the kitchen's
+    labels; under "" the table of docs/cards.md. A page keeps its date until it says something else."""
+    from withstand import api
+    from withstand.core import SpecError
+    from withstand.report import card as report
+    from withstand.results.card import Make, asks_nothing, judge_card
+    from withstand.results.labels import labels_from
+
+    pages, rows, elsewhere = {}, [], []
+    with tempfile.TemporaryDirectory() as folder, api.open_store(Path(folder) / "s.db") as store:
+        labels = labels_from("kitchen", (), store)
+        for name in sorted(name for name, entry in find.entries("judge").items() if entry.path):
+            try:
+                if not asks_nothing(find.build("judge", name)):
+                    continue
+            except SpecError:  # it needs a field
+                continue
+            page = f"docs/cards/{name}.html"
+            old = read(page) if (ROOT / page).is_file() else ""
+            [date] = re.findall(r"<dt>date</dt><dd>([-0-9]+)</dd>", old) or ["2026-11-29"]
+            made = judge_card(name, "kitchen", labels, store, Make(metadata.version("withstand"), date))
+            pages[page] = report.html(made)
+            figures = made.measured.figures
+            if figures is None:
+                elsewhere.append(f"[`{name}`](cards/{name}.html)")
+            else:
+                rows.append(report.row(made, f"cards/{name}.html"))
+    head = "| judge | catches | false alarms | right where 1 of 100 is positive | ECE | probes failed |"
+    text = "They say nothing of these labels, since they judge something else: " + ", ".join(elsewhere) + "."
+    return {
+        **pages,
+        "": "\n".join(
+            [head, "|---|---|---|---|---|---|", *rows, "", *textwrap.wrap(text, 118, break_on_hyphens=False)]
+        ),
+    }
+
+
+CARDS = re.compile(r"(?<=<!-- cards -->\n).*(?=\n<!-- /cards -->)", re.DOTALL)
+STYLE = re.compile(r"<style>.*?</style>|<meta http-equiv[^>]*>", re.DOTALL)
+
+
+def test_the_cards_are_what_the_judges_do() -> None:
+    pages = dict(cards())
+    assert CARDS.findall(read("docs/cards.md")) == [pages.pop("")], "run: python tests/test_docs.py"
+    assert sorted(path.name for path in (ROOT / "docs/cards").iterdir()) == sorted(Path(page).name for page in pages)
+    for page, text in pages.items():
+        assert STYLE.sub("", read(page)) == STYLE.sub("", text), f"{page}: run: python tests/test_docs.py"
 
 
 def anchors(page: Path) -> set[str]:
@@ -461,7 +516,7 @@ def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
         text = page.read_text(encoding="utf-8")
         loaded = re.findall(r"<(?:script|img|iframe|source)\b[^>]*\bsrc=[\"']?([^\"'\s>]+)", text)
         loaded += re.findall(r"<link\b[^>]*\bhref=[\"']?([^\"'\s>]+)", text)
-        assert loaded
+        assert loaded or page.parent.name == "cards", page
         assert [name for name in loaded if re.match(r"(\w+:)?//", name)] == [], page
     for style in site.rglob("*.css"):
         assert not re.search(r"url\([\"']?(\w+:)?//|@import", style.read_text(encoding="utf-8")), style
@@ -484,6 +539,11 @@ def test_the_site_shows_code_as_code(site: Path) -> None:
 if __name__ == "__main__":
     for path, text in components().items():
         (ROOT / path).parent.mkdir(exist_ok=True)
+        (ROOT / path).write_text(text, encoding="utf-8", newline="\n")
+    (ROOT / "docs/cards").mkdir(exist_ok=True)
+    written = cards()
+    written |= {"docs/cards.md": CARDS.sub(lambda _: written.pop(""), read("docs/cards.md"))}
+    for path, text in written.items():
         (ROOT / path).write_text(text, encoding="utf-8", newline="\n")
     page = SUITES.sub(lambda _: audits_of_suites(), read("docs/suites.md"))
     (ROOT / "docs/suites.md").write_text(page, encoding="utf-8", newline="\n")

@@ -65,7 +65,7 @@ def calibrate(
 
     built = judges_named(judges, offline)
     with progress(as_json) as show, api.open_store(store, reuse=reuse) as opened:
-        source = labels_from(labels, suite, opened, _columns(columns), cut)
+        source = labels_from(labels, suite, opened, columns_of(columns), cut)
         panel = panel_of(
             built, labels, source, opened, Caps(max_asks), lambda tally: show(tally, len(source.labeled)), drift,
             EVERY in judges,
@@ -75,7 +75,7 @@ def calibrate(
     return Result(panel.to_json(), lambda: _show(panel, by or ""), 3 if panel.missing else 0)
 
 
-def _columns(columns: Sequence[str]) -> dict[str, str]:
+def columns_of(columns: Sequence[str]) -> dict[str, str]:
     """OURS=THEIRS as a mapping. Raises `SpecError` for a column that has no such name here."""
     from withstand.formats.labels import OPTIONAL, VOTE
 

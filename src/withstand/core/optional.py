@@ -55,6 +55,7 @@ OPTIONAL: Mapping[str, Any] = {
     "scan": None,
     "terms": None,
     "bypasses": (),
+    "card": {},
 }
 """What a component may have besides the methods of its protocol, and what holds for one that has it not.
 
@@ -78,7 +79,9 @@ get one; `near`, the path at which a twin of the same source lies; `taxonomy`, i
 `targets()`, by behavior the target strings that a hardening draws from, and `completions()`, whole answers that it
 trains away from; `obeys`, the categories whose behaviors succeed where a constraint of the application's own
 instruction is broken, "*" for all, for `withstand audit suite`. Of any component `check()`, which raises `SpecError`
-where it cannot work at all, before a run asks anything.
+where it cannot work at all, before a run asks anything. Of a judge or a defense `card`, a JSON object of what its card
+shows beside what was measured: what it was fitted to, its limits; in it `threshold` is the score from which on it
+flags, and `positive` says what a flag means, of a judge that does not judge whether an answer shows its behavior.
 Of a defense `needs`, what the target must give; for attacks that know it, see `Defense`. Of an attack,
 `informed`: whether it is told the `bypasses` of the defense before its target, so that its final test cases are also
 sent in their words; `adapts`: whether it goes on by what the target answers, where it asks it; `family`, one of

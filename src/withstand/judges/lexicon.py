@@ -49,6 +49,14 @@ class LexiconJudge(Rule):
         return digest(to_json(lexicon.read(self.words)))
 
     @property
+    def card(self) -> dict[str, Json]:
+        """What a flag means."""
+        return {
+            "positive": "the text has terms of its list",
+            "terms by category": {name: len(terms) for name, terms in lexicon.read(self.words).weights.items()},
+        }
+
+    @property
     def method(self) -> Method:
         return "rule"
 

@@ -57,6 +57,18 @@ class Logistic(ConversationJudge):
         card = _card(self.weights)
         return {name: card[name] for name in ("intercept", "threshold", "weights")}
 
+    @property
+    def card(self) -> dict[str, Any]:
+        """What the file of weights says of them, and the threshold that counts."""
+        card = _card(self.weights)
+        stated: dict[str, Any] = {name: card[name] for name in ("about", "limits", "data") if name in card}
+        across = card.get("across", {}).get("all", {})
+        names = ("answers", "accuracy", "sensitivity", "specificity")
+        return {
+            "threshold": self.threshold or card["threshold"], **stated,
+            **({"on sources it was not fitted to": {name: across[name] for name in names}} if across else {}),
+        }  # fmt: skip
+
     def fitted(self) -> frozenset[str]:
         """Of the answers that the weights were fitted to: the first 8 signs of the digest of each text."""
         return frozenset(str(_card(self.weights).get("fitted", "")).split())

@@ -46,6 +46,11 @@ class Scorer(ConversationJudge):
     def __post_init__(self) -> None:
         within(0, 1, self, "threshold")
 
+    @property
+    def card(self) -> dict[str, Json]:
+        """What a flag means."""
+        return {"positive": "the classifier scores the text at the threshold or above, whatever was asked"}
+
     def _read(self, behavior: Behavior, readings: Sequence[Reading]) -> Flow[list[Verdict]]:
         texts = [reading.completion.text for reading in readings]
         chats = [user(text) for text in texts if text.strip() and len(text) <= LONGEST]

@@ -40,6 +40,11 @@ class SecureVector(Rule):
         """Of the weights."""
         return _securevector.SHA256
 
+    @property
+    def card(self) -> dict[str, Json]:
+        """What a flag means; `withstand show defense guard:securevector --card` measures it as a guard."""
+        return {"positive": "the text is an attack"}
+
     def check(self) -> None:
         """Raise `SpecError` where the weights are not here and cannot be fetched."""
         _securevector.classifier(self.wheel)

@@ -172,15 +172,20 @@ def verdicts(
     store: Store,
     caps: Caps | None = None,
     on_progress: Callable[[Tally], None] = lambda _: None,
+    ask: bool = True,
 ) -> tuple[str, list[Row | None], Tally]:
-    """The judge's key, its verdict on each completion (None where it failed or a cap came before), and the tally."""
+    """The judge's key, its verdict on each completion (None where it failed or a cap came before), and the tally.
+
+    ask: what the store lacks; False: its verdicts alone.
+    """
     key = digest(find.describe(judge))
     jobs = [verdict_job(judge, key, entry.behavior, entry.completion, (), counted=False) for entry in labeled]
     tally = Tally(stage=VERDICTS)
     have = store.have(job.keys[0] for job in jobs)
     lacking = {job.keys[0]: job for job in jobs if job.keys[0] not in have}
     tally.done = len(have)
-    drive(lacking.values(), store, tally, caps, on_progress=on_progress)
+    if ask:
+        drive(lacking.values(), store, tally, caps, on_progress=on_progress)
     rows = store.reused(job.keys[0] for job in jobs)
     return key, [rows.get(job.keys[0]) for job in jobs], tally
 

@@ -56,6 +56,15 @@ def plain(value: Any) -> Json:
     return value
 
 
+def finite(value: Json) -> Any:
+    """JSON with None in place of what it knows no number for, such as a threshold of inf that blocks nothing."""
+    if isinstance(value, Mapping):
+        return {name: finite(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 @dataclass(frozen=True, slots=True)
 class CorrectedRate:
     """An ASR without the judge's error.

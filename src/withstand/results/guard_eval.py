@@ -1,13 +1,12 @@
 """`withstand guard`: guards tried on the same texts, and the threshold that benign prompts support."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from withstand.core import Json, SpecError, digest
 from withstand.registry import find
-from withstand.results.cells import plain
+from withstand.results.cells import finite, plain
 from withstand.results.guard_figures import (
     GuardResult,
     Operating,
@@ -72,15 +71,6 @@ class GuardThreshold:
     def to_json(self) -> Json:
         """As `withstand guard threshold --json` prints it."""
         return {"schema": SCHEMA, **finite(plain(self))}
-
-
-def finite(value: Json) -> Any:
-    """JSON knows no inf: a threshold that blocks nothing is None."""
-    if isinstance(value, Mapping):
-        return {name: finite(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def evaluate(

@@ -17,7 +17,7 @@ from withstand.runner.asking import Asking
 from withstand.runner.budget import Meter, metered
 from withstand.runner.drive import Job
 from withstand.runner.flows import timed
-from withstand.store.store import Row
+from withstand.store.store import Row, Store
 from withstand.store.tables import VERDICTS
 
 VERSION = 2
@@ -54,8 +54,7 @@ class GuardScore:
 def scores_of(guard: Guard, texts: Sequence[GuardText], asking: Asking) -> list[GuardScore | None]:
     """What the guard says of each text, in order; None for one that was not asked about, since a cap or Ctrl-C came
     before."""
-    described = [guard.is_judge, find.describe(guard.component), find.describe(guard.model), guard.reads]
-    keys = [digest(["guard", VERSION, *described, to_json(text.chat), text.answer or ""]) for text in texts]
+    keys = _keys(guard, texts)
     jobs = {
         key: Job((key,), key, VERDICTS, _rowed(guard, text, key), counted=False)
         for key, text in zip(keys, texts, strict=True)
@@ -64,6 +63,18 @@ def scores_of(guard: Guard, texts: Sequence[GuardText], asking: Asking) -> list[
     rows = replace(asking, window=WINDOW if local else asking.window).rows(list(jobs.values()), VERDICTS)
     failures = {failure.key: failure.error for failure in asking.tally.failures[before:]}
     return [_score(rows.get(key), failures.get(key, "")) for key in keys]
+
+
+def stored_scores(guard: Guard, texts: Sequence[GuardText], store: Store) -> list[GuardScore | None]:
+    """As `scores_of`, of what is in the store alone."""
+    keys = _keys(guard, texts)
+    rows = store.reused(keys)
+    return [None if (row := rows.get(key)) is None or row.purged else _score(row, "") for key in keys]
+
+
+def _keys(guard: Guard, texts: Sequence[GuardText]) -> list[str]:
+    described = [guard.is_judge, find.describe(guard.component), find.describe(guard.model), guard.reads]
+    return [digest(["guard", VERSION, *described, to_json(text.chat), text.answer or ""]) for text in texts]
 
 
 def _score(row: Row | None, failed: str) -> GuardScore | None:

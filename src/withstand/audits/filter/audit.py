@@ -22,8 +22,7 @@ from withstand.audits.filter.verdict import Findings, verdict
 from withstand.core import Json
 from withstand.core.identities import Identities
 from withstand.core.text import count, series
-from withstand.results.cells import plain
-from withstand.results.guard_eval import finite
+from withstand.results.cells import finite, plain
 from withstand.stats.winners import level_of_each
 
 SCHEMA = 1
