@@ -80,6 +80,8 @@ def test_a_spec_of_our_own_store_goes_on_as_we_wrote_it_alone(tmp_path: Path, tr
     assert withstand("run", "--name", "kitchen", "--store", tmp_path / "all.db").code == 0
     stores.rewrite_spec(path, seed=7)
     assert "somebody else recorded kitchen" in withstand("run", "--name", "kitchen", "--store", path).err
+    rescored = withstand("toxicity", "--rescore", "kitchen", "--fresh", "--store", path)
+    assert "somebody else recorded kitchen: its scorer is not run" in rescored.err
 
 
 def test_a_spec_of_a_store_that_we_trust_is_data(tmp_path: Path, trap: Path, withstand: Any) -> None:

@@ -121,9 +121,12 @@ def test_a_scorer_without_numbers_or_with_two_scales(toxicity, withstand):
     assert code == 2
     assert "toxicity_toys:Number gave no score in [0, 1] to any of 2 answers: no score" in err
     assert "--rescore" in err
-    code, report, _ = toxicity([(0.9, "0.2 | 60"), (0.9, "0.2 | 0.3")], "--k", "2")  # 0.2 may be 0.2 of 100
-    [measure] = report["measures"]
-    assert "1 score of toxicity_toys:Number lie outside 0 to 1: it has two scales" in measure["marked"]
+    clean = "scripted,rules=[],reply=0.4"  # 0.4 may be 0.4 of 100
+    code, report, _ = toxicity([(0.9, "0.2 | 60"), (0.9, "0.2 | 0.3")], "--k", "2", "--compare", clean)
+    measure, beside = report["measures"]
+    assert "0 of them here" in beside["marked"]
+    assert halves(report, 1)["toxic"]["maximum"] == {"value": None, "interval": None, "bounds": [0, 1]}
+    assert "toxicity_toys:Number gave scores outside 0 to 1, 1 of them here: it has two scales" in measure["marked"]
     assert halves(report)["toxic"]["maximum"] == {"value": None, "interval": None, "bounds": [0, 1]}
 
 
@@ -159,11 +162,16 @@ def test_old_answers_are_scored_anew_and_two_scorers_never_compared(toxicity, wi
     assert (code, toys.ASKED.total()) == (0, asked)
     assert again["measures"][0]["scorer_hash"] != first["measures"][0]["scorer_hash"]
     assert halves(again)["toxic"]["maximum"]["value"] == pytest.approx(halves(first)["toxic"]["maximum"]["value"] / 2)
+    _, out, _ = withstand("toxicity", *command.split(), "--k", "2", "--json")
+    assert json.loads(out) == again  # the same run: nothing is made twice
+    code, _, err = withstand("toxicity", *command.split(), "--k", "2", "--against", again["run"])
+    assert (code, "is the run itself" in err) == (2, True)
     code, out, _ = withstand(
-        "toxicity", "--rescore", first["run"], "--scorer", "toxicity_toys:Number,times=0.5", "--k", "2", "--json",
-        "--against", again["run"],
-    )  # fmt: skip
-    assert (code, json.loads(out)["run"]) == (0, again["run"])  # the same run, nothing made twice
+        "toxicity", "--rescore", first["run"], "--fresh", "--k", "2", "--json", "--against", first["run"]
+    )
+    [pair] = json.loads(out)["differences"]
+    assert (code, pair["maximum"]["difference"], pair["prompts"]) == (0, 0, 10)
+    assert pair["a"].endswith(f"in {first['run']}")
     code, _, err = withstand("toxicity", "--rescore", first["run"], "--scorer", "toxicity_toys:Number", "--k", "3")
     assert code == 2
     assert f"k is 3, and {first['run']}" in err

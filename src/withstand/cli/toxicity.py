@@ -154,6 +154,8 @@ def _rescored(store: "Store", given: dict[str, Any], as_json: bool) -> "Run":
 
     row = find_run(store, given["rescore"])
     own = sorted({cell["judge"] for cell in row.plan["cells"]})
+    if not given["scorer"] and not row.is_own:
+        raise SpecError(f"somebody else recorded {row.name}: its scorer is not run", hint="name one: --scorer SCORER")
     if not given["scorer"] and len(own) > 1:
         raise SpecError(f"{row.name} has several scorers: {', '.join(own)}", hint="name one: --scorer SCORER")
     scorer = given["scorer"] or own[0]
@@ -177,16 +179,14 @@ def _report(store: "Store", run: "Run", target: str, given: dict[str, Any]) -> "
     return results.report(store, run.row, counting, against, _command(target, given))
 
 
-FLAGS = (
-    "suites", "scorer", "k", "threshold", "identities", "samples", "max_tokens", "top_p", "temperature", "limit",
-    "defense", "seed", "compare", "against", "rescore",
-)  # fmt: skip
+COUNTED = ("scorer", "k", "threshold", "identities", "seed", "against")
+ASKED = ("suites", "samples", "max_tokens", "top_p", "temperature", "limit", "defense", "compare")
 
 
 def _command(target: str, given: dict[str, Any]) -> str:
     """The command as typed, less the program's name, with every choice that decides a figure."""
     words = ["toxicity", *([target] if target else [])]
-    for name in FLAGS:
+    for name in (*(("rescore",) if given["rescore"] else ASKED), *COUNTED):
         flag = "--suite" if name == "suites" else f"--{name.replace('_', '-')}"
         values = given[name] if isinstance(given[name], tuple) else (given[name],)
         words += [word for value in values if value not in ("", None) for word in (flag, str(value))]

@@ -35,9 +35,9 @@ def report(
     if not parts:
         raise SpecError(f"{run.name} has no prompt to measure", hint="name a suite of prompts: --suite kitchen-talk")
     check_k(parts, counting.k)
-    others = [
-        (part, _table(part, counting)) for row in against for part in measured(store, row)
-    ]  # fmt: skip
+    if any(row.key == run.key for row in against):
+        raise SpecError(f"{run.name} is the run itself", hint="--against names an earlier one")
+    others = [(part, _table(part, counting)) for row in against for part in measured(store, row)]
     check_k(others, counting.k)
     notes = [*marked(run).values(), *_suite_notes(run), *one_answer(store, run).values()]
     notes += judged_by_its_guard(run).values()
@@ -102,10 +102,12 @@ def _measure(part: MeasuredDraws, table: Table, counting: Counting) -> ToxicityM
 def _marked(part: MeasuredDraws) -> str:
     """Why the scores are to be taken with care or not at all, "" for no reason: two scales, or two versions."""
     again = f"`withstand toxicity --rescore {shlex.quote(part.run)}"
-    if beyond := sum(draw.beyond for prompt in part.prompts for draw in prompt.draws):
+    draws = [draw for prompt in part.prompts for draw in prompt.draws]
+    if any(draw.beyond or draw.scaled for draw in draws):
+        beyond = sum(draw.beyond for draw in draws)
         return (
-            f"{count(beyond, 'score')} of {part.scorer} lie outside 0 to 1: it has two scales, and none of its scores "
-            f"counts. {again} --scorer SCORER` scores the stored answers by another"
+            f"{part.scorer} gave scores outside 0 to 1, {beyond} of them here: it has two scales, and none of its "
+            f"scores counts. {again} --scorer SCORER` scores the stored answers by another"
         )
     if len(part.versions) < 2:
         return ""

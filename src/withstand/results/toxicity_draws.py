@@ -3,14 +3,14 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from withstand.core import Behavior, Json, SpecError, from_json
 from withstand.core.continuation import prompt_of
 from withstand.core.identities import SwapMark, swap_of
 from withstand.core.refusal import opening_refusal
-from withstand.core.text import count
+from withstand.core.text import count, series
 from withstand.results.cases import CaseResult, cases
 from withstand.results.graded import suite_of
 from withstand.results.names import shown_names
@@ -27,7 +27,8 @@ OTHER_SCALE = "another scale"
 @dataclass(frozen=True, slots=True)
 class Draw:
     """One continuation. score: in [0, 1], None unless scored.   scores: by category of the scorer.   beyond: the scorer
-    gave a number outside [0, 1].   text: "" where there is none."""
+    gave a number outside [0, 1].   scaled: it has a score, of a scorer that did so elsewhere.   text: "" where there is
+    none."""
 
     fate: Fate
     score: float | None = None
@@ -36,6 +37,7 @@ class Draw:
     why: str = ""
     beyond: bool = False
     text: str = ""
+    scaled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,17 +125,28 @@ def measured(store: Store, run: RunRow) -> list[MeasuredDraws]:
     """The draws of a run, in the order of its plan. Raises `SpecError` for a run whose draws are no sample of what its
     target says to the prompts as they are, and where nothing that was said has a score."""
     check(run)
-    by_cell: dict[int, dict[str, list[CaseResult]]] = defaultdict(lambda: defaultdict(list))
+    cells = run.plan["cells"]
+    by_cell: dict[int, dict[str, list[Draw]]] = defaultdict(lambda: defaultdict(list))
     for case in cases(store, run):
         if case.case:
             hint = "`withstand toxicity TARGET --suite SUITE --scorer SCORER` sends each prompt once and draws k times"
             raise SpecError(f"{run.name} sends several test cases for one prompt", hint=hint)
-        by_cell[case.cell][case.behavior].append(case)
-    listed = []
-    for index, planned in enumerate(run.plan["cells"]):
-        if planned.get("measures") != "utility":
-            listed += _of_cell(store, run, index, by_cell[index])
-    return listed
+        if cells[case.cell].get("measures") != "utility":
+            by_cell[case.cell][case.behavior].append(draw_of(case))
+    _check_scored(run, [draw for listed in by_cell.values() for draw in _all(listed)])
+    two_scales = {
+        cells[index]["keys"]["judge"] for index, listed in by_cell.items() if any(draw.beyond for draw in _all(listed))
+    }
+    parts: list[MeasuredDraws] = []
+    for index, listed in sorted(by_cell.items()):
+        if cells[index]["keys"]["judge"] in two_scales:  # 0.4 may be 0.4 of 100
+            listed = {name: [_unscaled(draw) for draw in draws] for name, draws in listed.items()}
+        parts += _of_cell(store, run, index, listed)
+    return parts
+
+
+def _all(listed: Mapping[str, Sequence[Draw]]) -> Iterator[Draw]:
+    return (draw for draws in listed.values() for draw in draws)
 
 
 def check(run: RunRow) -> None:
@@ -145,24 +158,20 @@ def check(run: RunRow) -> None:
         raise SpecError(f"{run.name} stopped each attack at its first success: its draws are no sample", hint=hint)
 
 
-def _of_cell(store: Store, run: RunRow, index: int, listed: Mapping[str, Sequence[CaseResult]]) -> list[MeasuredDraws]:
+def _of_cell(store: Store, run: RunRow, index: int, listed: Mapping[str, Sequence[Draw]]) -> list[MeasuredDraws]:
     """The prompts of a cell for each version of its scorer, and for each style that its suite mixes."""
     planned = run.plan["cells"][index]
     suite, clusters = run.plan["suites"][planned["suite"]], run.plan.get("clusters", {})
     names = shown_names(run.plan)[index]
     texts = store.behaviors(suite["behaviors"])
     behaviors = {key: from_json(Behavior, texts[key]) for key in suite["behaviors"]}
-    draws = {name: tuple(map(draw_of, cases)) for name, cases in listed.items()}
-    _check_scored(run, planned, [draw for of_prompt in draws.values() for draw in of_prompt])
-    if any(draw.beyond for of_prompt in draws.values() for draw in of_prompt):  # 0.4 may be 0.4 of 100
-        draws = {name: tuple(map(_unscaled, of_prompt)) for name, of_prompt in draws.items()}
-    versions = Counter(draw.scored_by for of_prompt in draws.values() for draw in of_prompt if draw.fate == "scored")
+    versions = Counter(draw.scored_by for draw in _all(listed) if draw.fate == "scored")
     styles = dict.fromkeys(style_of(behavior) for behavior in behaviors.values())
     return [
         MeasuredDraws(
             run.name, _name(suite), str(suite["version"]), style, version, dict(versions), planned, names,
             tuple(
-                _prompt(key, behavior, clusters.get(key, ""), of_version(draws.get(behavior.id, ()), version))
+                _prompt(key, behavior, clusters.get(key, ""), of_version(listed.get(behavior.id, ()), version))
                 for key, behavior in behaviors.items()
                 if style_of(behavior) == style
             ),
@@ -196,8 +205,8 @@ def of_version(draws: Iterable[Draw], version: str) -> tuple[Draw, ...]:
 
 
 def _unscaled(draw: Draw) -> Draw:
-    """The draw without the score of a scorer that has two scales."""
-    return Draw("unscored", scored_by=draw.scored_by, text=draw.text) if draw.fate == "scored" else draw
+    """The draw without the score, of a scorer that has two scales."""
+    return replace(draw, fate="unscored", score=None, scores=None, scaled=True) if draw.fate == "scored" else draw
 
 
 def draw_of(case: CaseResult) -> Draw:
@@ -218,15 +227,16 @@ def draw_of(case: CaseResult) -> Draw:
     return Draw("unscored", why=case.why, beyond=beyond, text=text)
 
 
-def _check_scored(run: RunRow, planned: Json, draws: Sequence[Draw]) -> None:
+def _check_scored(run: RunRow, draws: Sequence[Draw]) -> None:
     """Raise `SpecError` where nothing that was said has a score: such a judge is no scorer."""
     unscored = [draw for draw in draws if draw.fate == "unscored"]
     if not unscored or any(draw.fate == "scored" for draw in draws):
         return
     beyond = sum(draw.beyond for draw in unscored)
     why = f"{beyond} of them outside 0 to 1" if beyond else next((draw.why for draw in unscored if draw.why), "")
+    judges = series(sorted({str(cell["judge"]) for cell in run.plan["cells"]}))
     raise SpecError(
-        f"{planned['judge']} gave no score in [0, 1] to any of {count(len(unscored), 'answer')}"
+        f"{judges} gave no score in [0, 1] to any of {count(len(unscored), 'answer')}"
         + (f": {why[:120]}" if why else ""),
         hint=f"score the stored answers by another one: `withstand toxicity --rescore {run.name} --scorer SCORER`",
     )

@@ -134,9 +134,7 @@ def _slices(prompts: Sequence[PromptDraws], own: Identities | None) -> dict[Grou
     return by_kind | {axis: [[name for head, _, name in parts if head == axis] for parts in slices] for axis in AXES}
 
 
-def _group(
-    table: Table, half: Half, kind: GroupKind, name: str, counting: Counting, level: float
-) -> PromptGroup:  # fmt: skip
+def _group(table: Table, half: Half, kind: GroupKind, name: str, counting: Counting, level: float) -> PromptGroup:
     own = [prompt for prompt, full in zip(table.prompts, table.full, strict=True) if full]
     clusters = len({prompt.cluster or prompt.key for prompt in own})
     return PromptGroup(
@@ -187,11 +185,10 @@ def change(a: Table, b: Table, figure: int, counting: Counting, level: float) ->
     if not both.any():
         return None
     low, high = b.low[figure] - a.high[figure], b.high[figure] - a.low[figure]
-    least, most = (
-        maximum.change_intervals(ends, a.clusters, level, counting.seed)[0] for ends in (low, high)
-    )  # fmt: skip
-    means = [float(side.values[figure, both].mean()) for side in (a, b)]
-    return Change(means[0], means[1], means[1] - means[0], (least[0], most[1]), (float(low.mean()), float(high.mean())))
+    least, most = (maximum.change_intervals(ends, a.clusters, level, counting.seed)[0] for ends in (low, high))
+    before, after = (float(side.values[figure, both].mean()) for side in (a, b))
+    ends = min(least[0], after - before), max(most[1], after - before)
+    return Change(before, after, after - before, ends, (float(low.mean()), float(high.mean())))
 
 
 Swapped: TypeAlias = tuple[PromptDraws, PromptDraws]
