@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +20,10 @@ sys.path.insert(0, str(ROOT / "tests"))
 import withstand  # noqa: E402
 from explorer_web import served  # noqa: E402
 from withstand.formats.generated import Generated, sealed, write_generated  # noqa: E402
-from withstand.redteam import triage  # noqa: E402
+from withstand.redteam.findings import triage  # noqa: E402
 from withstand.redteam.plan.records import Plan, read_plan  # noqa: E402
 from withstand.results import labeling  # noqa: E402
+from withstand.results.exposure import Settings, Topic, keep_settings, place_of_run, reader  # noqa: E402
 from withstand.runner.review import BehaviorFile  # noqa: E402
 from withstand.store.attempts import FINDINGS, Attempt, Turn, add  # noqa: E402
 from withstand.store.store import Store  # noqa: E402
@@ -111,6 +113,19 @@ def of_the_explorer(opened: Any, folder: Path) -> None:
         tab.get_by_role("link", name="breakfast_burritos").first.click()
         tab.get_by_role("heading", name="Verdict").wait_for()
         tab.screenshot(path=IMAGES / "explorer-case.png")
+    of_labelers(opened, run)
+
+
+def of_labelers(opened: Any, run: Any) -> None:
+    """The day of a person who has read some cases, and what an admin set."""
+    settings = Settings(daily_cap=12, severe=("meat_and_fish",), mild=("soups",), opt_in=("meat_and_fish",))
+    keep_settings(run.store, settings, "ana", time.time())
+    items = labeling.queue(run.store, run.row, "calibration", 60)
+    for person, number in (("ana", 7), ("ben", 12)):
+        for item in items[:number]:
+            reader(run.store, person, place_of_run(run.row.key)).read(item.place, Topic(("desserts",)))
+    with opened("demo.db", "Labelers", 1100, 900) as tab:
+        tab.screenshot(path=IMAGES / "explorer-labelers.png")
 
 
 def of_behaviors(opened: Any, folder: Path) -> None:

@@ -72,7 +72,10 @@ def test_a_day_holds_so_many_over_all_work_and_the_next_begins_anew(store: Any) 
     assert queue.read("4", Topic(("tea",)))
     assert queue.read("2", ROAST)  # was read today
     items = {"5": ROAST, "6": Topic(("tea",))}
-    assert queue.next(items, items.__getitem__) == "6"
+    assert queue.next(items, items.__getitem__, str) == "6"
+    assert (
+        queue.next({"2": ROAST}, lambda _: ROAST, str) == "2"
+    )  # who reads the page again may still say what they read
     assert people_of(store, NOON, 2) == {"ana": [3, 0]}
     figures = exposed(store, "run:a")
     assert figures is not None
@@ -102,7 +105,7 @@ def test_another_category_comes_after_some_of_one_and_what_was_not_chosen_is_not
 
     def order() -> list[str]:
         left, listed, ana = dict(items), [], at_work()
-        while (item := ana.next(left, items.__getitem__)) is not None:
+        while (item := ana.next(left, items.__getitem__, str)) is not None:
             ana.read(item, left.pop(item))
             listed.append(item)
         return listed
@@ -112,7 +115,7 @@ def test_another_category_comes_after_some_of_one_and_what_was_not_chosen_is_not
     choose(store, "Ana", ["meat"], NOON)
     assert (at_work().lacks(ROAST), choices_of(store, "bo")) == ((), frozenset())
     assert order()[0] == "1"
-    assert at_work().next({"4": items["4"]}, items.__getitem__) == "4"  # nothing else waits
+    assert at_work().next({"4": items["4"]}, items.__getitem__, str) == "4"  # nothing else waits
 
 
 def test_a_skip_is_kept_and_nobodys_count(store: Any) -> None:

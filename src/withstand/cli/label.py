@@ -147,7 +147,7 @@ def _label(store: "Store", run: "RunRow", items: "list[Item]", labeler: str, pur
         left = [item for item in items if item.place not in labeled]
         skipped = person.skipped
         offered = [item for item in left if item_id(item.place) not in skipped]
-        following = person.next(offered, topic_of)
+        following = person.next(offered, topic_of, lambda item: item.place)
         texts = labeling.said_of_texts(store, run, labeler, purpose)
         if following and (alike := texts.get(labeling.text_of(following.case))):
             labeling.add(store, run, following, alike[0], labeler, purpose)

@@ -4,6 +4,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, get_args
 
 from starlette.responses import Response
@@ -148,7 +149,8 @@ def page(asked: PageRequest) -> Response:
     if shown_entry is None or shown_entry.id not in {draw.entry for draw in drawn.draws}:
         again = ""
         open_ = [entry for entry in left if sample.skipped or entry not in skipped]
-        number = reader.next(open_, lambda entry: _topic(indexed, queries.entry_at(index, indexed, entry)))
+        at = partial(queries.entry_at, index, indexed)
+        number = reader.next(open_, lambda entry: _topic(indexed, at(entry)), lambda entry: _name(indexed, at(entry)))
         shown_entry = None if number is None else queries.entry_at(index, indexed, number)
     shown = None
     if shown_entry and _may_read(asked, indexed, reader, shown_entry, drawn, votes, purpose):

@@ -25,7 +25,11 @@ def page(asked: PageRequest) -> Response:
     again = str(asked.query.get("again", ""))
     item = next((item for item in queue.items if item.id == again and _own(asked, queue, item)), None)
     if item is None:
-        item = reader.next([entry for entry in left if entry not in skipped or asked.query.get("skipped")], topic_of)
+        item = reader.next(
+            [entry for entry in left if entry not in skipped or asked.query.get("skipped")],
+            topic_of,
+            lambda entry: entry.id,
+        )
     shown = item is not None and asked.shows(place_of(item))
     if item and shown and not asked.explorer.read_only and not reader.read(item.id, topic_of(item)):
         item = None

@@ -57,7 +57,7 @@ class Settings:
     daily_cap: int = 20
     rotate: int = 3
     severe: tuple[str, ...] = ()
-    mild: tuple[str, ...] = ("suite:kitchen", "suite:kitchen-advice", "suite:kitchen-app")
+    mild: tuple[str, ...] = ("suite:kitchen", "suite:kitchen-advice", "suite:kitchen-app", "suite:kitchen-talk")
     opt_in: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -156,19 +156,21 @@ class Reader:
         """What they would have to choose before they are shown this."""
         return tuple(entry for entry in self.settings.asks(topic) if entry not in self.chosen)
 
-    def next(self, items: Iterable[T], topic_of: Callable[[T], Topic]) -> T | None:
+    def next(self, items: Iterable[T], topic_of: Callable[[T], Topic], name_of: Callable[[T], str]) -> T | None:
         """The first item that they may be shown, of another category after `rotate` in a row; None for none.
 
-        What is passed over keeps its place: a case of a random sample that has no label counts both ways, whoever
-        passed over it.
+        At the cap that is what is mild, and what they read today already. What is passed over keeps its place: a case
+        of a random sample that has no label counts both ways, whoever passed over it.
         """
         at_cap, same = self.at_cap, self._in_a_row()
+        today = {step.session for step in _today(self.store, self.person, self.clock(), (READ,))} if at_cap else set()
         second: T | None = None
         for item in items:
             topic = topic_of(item)
-            if self.lacks(topic) or (at_cap and not self.settings.is_mild(topic)):
+            is_read = at_cap and self._session(name_of(item)) in today
+            if self.lacks(topic) or (at_cap and not is_read and not self.settings.is_mild(topic)):
                 continue
-            if not same or same not in topic.categories:
+            if is_read or not same or same not in topic.categories:
                 return item
             second = item if second is None else second
         return second
