@@ -336,7 +336,7 @@ def slices(data: Data, chances: Any, threshold: float) -> dict[str, Any]:
     flagged, groups, members = chances.max(1) >= threshold, np.array(data.groups), dict[str, list[int]]()
     for i in np.flatnonzero(labeled):
         for name in slices_of(data.texts[i]):
-            members.setdefault(name, []).append(i)
+            members.setdefault(name, []).append(int(i))
     result = {}
     for name, inside in sorted(members.items()):
         if len(inside) >= SLICE:

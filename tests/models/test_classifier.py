@@ -113,6 +113,17 @@ def test_what_its_outputs_mean_is_never_guessed(folders: dict[str, str], tmp_pat
             Classifier("x", **fields)
 
 
+def test_a_tokenizer_that_would_drop_the_rest_of_a_long_text_is_refused(
+    folders: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    monkeypatch.setattr(PreTrainedTokenizerFast, "is_fast", False)
+    shutil.copytree(folders["sigmoid"], tmp_path / "slow")
+    with pytest.raises(SpecError, match="slow tokenizer"):
+        scores(Classifier(str(tmp_path / "slow")), ["soup"])
+
+
 def test_a_model_without_a_trained_head_is_refused(folders: dict[str, str], tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 

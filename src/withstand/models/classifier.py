@@ -196,6 +196,9 @@ def _loaded(name: str, revision: str, device: str, dtype: str) -> tuple[Any, Any
         hint = "transformers fills them at random, so that its scores would mean nothing; fetch the model again"
         raise SpecError(f"the weights of {name} lack {', '.join(lacking[:3])}", hint=hint)
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    if not tokenizer.is_fast:  # another kind leaves out what is behind the first window, and says nothing
+        hint = "save it as tokenizer.json first: transformers' convert_slow_tokenizer"
+        raise SpecError(f"{name} has a slow tokenizer, which cuts long texts", hint=hint)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if model.config.pad_token_id is None:
