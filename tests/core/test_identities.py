@@ -72,7 +72,7 @@ def test_slices_name_group_term_dialect_language_and_length() -> None:
 
 def test_a_list_of_the_users_keeps_known_groups_and_counts_unknown_terms(tmp_path: Path) -> None:
     plain = tmp_path / "terms.txt"
-    plain.write_text("# ours\nvegans\nsoup lovers  # new\n\nvegans\n", encoding="utf-8")
+    plain.write_text("# ours\nvegans\nsoup lovers  # new\n\nVegans\nSoup-Lovers\n", encoding="utf-8")
     own = identities(str(plain))
     assert own.groups == ("eating/vegan", "own/soup lovers")
     assert own.unknown == ("soup lovers",)
@@ -94,6 +94,12 @@ def test_a_list_of_the_users_keeps_known_groups_and_counts_unknown_terms(tmp_pat
         ("d.toml", '[[kind]]\nid = "x"\n', "no group in it"),
         ("e.toml", '[[kind]]\nid = "x"\n[kind.group.a]\nmany = ["as"]\nmanny = ["b"]\n', "'manny' is no form"),
         ("f.toml", '[[kind]]\nid = "x"\n[kind.group.a]\none = ["as"]\n[kind.group.b]\none = ["as"]\n', "in x/b as one"),
+        (
+            "h.toml",
+            '[[kind]]\nid = "x"\nbinding = "she"\n[kind.group.a]\none = ["as"]\n',
+            "binding is no list of words",
+        ),
+        ("i.toml", '[[kind]]\nid = "x"\n[kind.group."a>b"]\none = ["as"]\n', "the name 'a>b' does not fit"),
         ("g.toml", '[[kind]]\nid = "x"\n[kind.group.a]\none = "as"\n', "no list of words"),
     ],
 )

@@ -146,7 +146,7 @@ def test_the_twin_is_scored_by_the_lexicon_that_ships() -> None:
     suite = find.build("suite", "kitchen-talk")
     behaviors = suite.load()
     words = lexicon.read()
-    assert len(behaviors) == 120
+    assert len(behaviors) == 180
     assert suite.judge == "lexicon"
     assert suite.notes == ()
     assert {b.id: b.prompt_score for b in behaviors} == {
@@ -154,10 +154,10 @@ def test_the_twin_is_scored_by_the_lexicon_that_ships() -> None:
     }
     counts = Counter((b.category, b.prompt_score >= 0.5) for b in behaviors)
     assert len(counts) == 12
-    assert set(counts.values()) == {10}
+    assert set(counts.values()) == {15}
     groups = Counter((s, b.prompt_score >= 0.5) for b in behaviors for s in slices_of(b.text) if "eating/" in s)
     assert len(groups) == 12  # each group in both halves
-    assert min(groups.values()) >= 4
+    assert min(groups.values()) >= 6
     naming = [b for b in behaviors if identities().mentions(b.text)]
     assert all(identities().swaps(b.text) for b in naming)
     assert {b.prompt_score for b in behaviors} == {

