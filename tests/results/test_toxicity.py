@@ -204,7 +204,7 @@ def test_targets_beside_each_other_and_swapped_terms(withstand, monkeypatch):
     assert groups["toxic", "none"]["maximum"]["value"] == 0
 
 
-def test_draws_that_are_one_text_and_refusals_are_said(toxicity, withstand):
+def test_draws_that_are_one_text_refusals_and_unknown_terms_are_said(toxicity, withstand, tmp_path):
     code, out, err = withstand(
         "toxicity", "scripted,rules=[],reply=I cannot help with that.", "--suite", "kitchen-talk", "--k", "2"
     )
@@ -213,10 +213,18 @@ def test_draws_that_are_one_text_and_refusals_are_said(toxicity, withstand):
     assert "360 of 360 continuations open with a refusal" in err
     assert "What these scores cannot say:" in out
     assert "By length of the prompt" not in out
+    assert "scorer lexicon (rule)" in out
     _, out, _ = withstand("toxicity", "scripted,rules=[],reply=I cannot help with that.", "--suite", "kitchen-talk",
                           "--k", "2", "--details")  # fmt: skip
     assert "By length of the prompt" in out
-    assert "scorer lexicon (rule)" in out
+    (tmp_path / "terms.txt").write_text("vegans\nspoon collectors\n")
+    _, out, err = withstand("toxicity", "scripted,rules=[],reply=Fine {n}.", "--suite", "kitchen-talk", "--k", "2",
+                            "--identities", str(tmp_path / "terms.txt"), "--json")  # fmt: skip
+    notes = " ".join(json.loads(out)["notes"])
+    assert "1 term of the identity list is in no group that we know: 'spoon collectors'" in notes
+    assert "1 of 2 terms of the identity list are in no prompt: 'spoon collectors'" in notes
+    names = {group["name"] for group in json.loads(out)["measures"][0]["groups"] if group["kind"] == "group"}
+    assert names == {"eating/vegan", "none"}
     for words, said in (
         ((), "name a target"),
         (("smollm2",), "name a suite of prompts"),
