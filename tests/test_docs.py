@@ -180,6 +180,7 @@ def cards() -> dict[str, str]:
     from withstand import api
     from withstand.core import SpecError
     from withstand.report import card as report
+    from withstand.report.card_tables import row
     from withstand.results.card import Make, asks_nothing, judge_card
     from withstand.results.labels import labels_from
 
@@ -201,7 +202,7 @@ def cards() -> dict[str, str]:
             if figures is None:
                 elsewhere.append(f"[`{name}`](cards/{name}.html)")
             else:
-                rows.append(report.row(made, f"cards/{name}.html"))
+                rows.append(row(made, f"cards/{name}.html"))
     head = "| judge | catches | false alarms | right where 1 of 100 is positive | ECE | probes failed |"
     text = "They say nothing of these labels, since they judge something else: " + ", ".join(elsewhere) + "."
     return {

@@ -62,7 +62,7 @@ def test_figures_by_hand_count_what_nobody_could_say():
     assert "no negative text: half of its errors are not measured" in said(figures_of(texts[:4]))
 
 
-def test_a_biased_classifier_is_seen_and_an_unbiased_one_is_not_called_so():
+def test_a_biased_classifier_is_seen_and_an_unbiased_one_is_not_called_so(tmp_path):
     """It flags each text that mentions vegans; elsewhere it is right. Copies in one cluster show nothing."""
     texts = [
         CardText(f"The soup is {'awful' if at % 2 else 'fine'}{', said the vegan' * (at % 4 < 2)}.", bool(at % 2),
@@ -79,6 +79,10 @@ def test_a_biased_classifier_is_seen_and_an_unbiased_one_is_not_called_so():
     alike = figures_of([CardText(text.text, text.positive, text.flagged, cluster=f"{text.positive}") for text in texts])
     assert "errs more" not in said(alike)
     assert "no proof that it does not" in said(alike)
+    (terms := tmp_path / "terms.txt").write_text("vegan\npie eater\n")
+    listed = figures_of(texts[:8], own=str(terms)).gaps[0]
+    assert "1 term of the identity list is in no group that we know: 'pie eater'" in listed
+    assert {part.axis for part in figures_of([CardText("", True, True, category="soups")]).parts} == {"category"}
     plain = figures_of([text for text in texts if "vegan" not in text.text])
     assert "no text mentions an identity group: whether it errs on such texts is not measured" in plain.gaps
     assert "no text has a mark of a dialect: whether it errs on such texts is not measured" in plain.gaps
@@ -164,6 +168,12 @@ def test_a_judge_that_asks_a_model_is_not_asked(tmp_path, store):
     assert ("data.pyrit.answers", "394") in hybrid.stated
     other = judge_card("canary", "kitchen", source, store, MAKE)
     assert "it can say of none of the 145 labeled answers" in other.measured.why
+    own = judge_card("kitchen-app", "kitchen-dev", labels_from("kitchen-dev", (), store), store, MAKE)
+    assert (
+        list(page.sentences(own))[1]
+        == "It was written on, or fitted to, all 143 of these labels: the figures flatter it."
+    )
+    assert ("written on", "the labels kitchen-dev, which ship with the package") in own.stated
     for made in (needs, other):
         assert "Not measured" in page.html(made)
 

@@ -136,14 +136,18 @@ def _today() -> str:
 
 def _show(result: "Card", out: str) -> None:
     from withstand.report import card as written
+    from withstand.report.card_tables import tables
 
     for text in written.sentences(result):
         console.put(text)
-    for table in written.tables(result, few=False):
+    for table in tables(result, few=False):
         if not table.folded:
             console.put("")
             console.table(table.shown().texts(), table.shown().heads(), table.title)
     for title, lines in (("not measured", written.not_measured(result)), ("note", written.keep_in_mind(result))):
         for text in lines:
             console.put(f"{title}: {text}")
-    console.put(f"page: {out}" if out else "slices of few texts are in the page alone: --out FILE.html")
+    if out:
+        console.put(f"page: {out}")
+    elif result.measured.figures:
+        console.put("slices of few texts are in the page alone: --out FILE.html")

@@ -74,12 +74,19 @@ def _measured(
     kept, own = held_out(judge, source.labeled)
     decided = [entry for entry in kept or source.labeled if entry.majority is not None]
     key, rows, _ = verdicts(judge, decided, store, ask=alone)
-    notes = [*blank.notes, *_own_notes(spec, own, bool(kept))]
+    notes = [
+        *blank.notes,
+        *([f"{own:,} labels that it was written on, or fitted to, left out"] if own and kept else []),
+    ]
+    flattered = f"It was written on, or fitted to, all {own:,} of these labels: the figures flatter it."
     texts, categories = _texts(decided, rows, notes) if None not in rows else ([], ())
     threshold, positive = threshold_of(judge), optional(judge, "card").get("positive", "")
     command = f"withstand calibrate --judge {quote(spec)} --labels {quote(blank.labels)}"
     if optional(judge, "waits"):
         measured = Measured(blank.labels, blank.by, tuple(notes), None, "people are the judge", "withstand label RUN")
+    elif not decided:
+        why = f"annotators are split on all of the {count(len(source.labeled), 'answer')}"
+        measured = Measured(blank.labels, blank.by, tuple(notes), None, why, command)
     elif positive and blank.labels in OURS:
         why = f"a flag of it means that {positive}, and these labels say something else"
         again = f"withstand show judge {quote(spec)} --card --labels FILE"
@@ -98,7 +105,8 @@ def _measured(
         measured = Measured(blank.labels, blank.by, tuple(notes), None, why, again)
     else:
         figures = figures_of(texts, threshold, make.identities)
-        measured = Measured(blank.labels, blank.by, tuple(notes), figures)
+        warning = flattered if own and not kept else ""
+        measured = Measured(blank.labels, blank.by, tuple(notes), figures, warning=warning)
     value = probe(judge, spec, store) if alone and measured.figures and not positive else store.probes([key]).get(key)
     probed = value and ProbeResult(value["passed"], value["of"], tuple(_failed(value["probes"])))
     return card_of(
@@ -138,13 +146,6 @@ def _notes(source: LabelSet) -> list[str]:
     if source.unknown:
         notes.append(f"{count(source.unknown, 'row')} of behaviors that the suite does not have left out")
     return [*notes, *(f"left out: {what}: {times:,}" for what, times in source.left)]
-
-
-def _own_notes(name: str, own: int, kept: bool) -> list[str]:
-    if not own:
-        return []
-    text = f"{name} was written on, or fitted to, {own:,} of these labels"
-    return [f"{text}: they are left out" if kept else f"{text}, all of them: these figures flatter it"]
 
 
 def _texts(

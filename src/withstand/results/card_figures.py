@@ -53,7 +53,8 @@ def figures_of(
         caught=caught,
         alarms=alarms,
         precision=_precision(texts),
-        lift=_ratio(positive, negative, _careful, 0.95),
+        lift=_ratio(positive, negative, _careful, 0.975),
+        rest=_ratio(positive, negative, lambda text: not _careful(text), 0.975),
         area=None if high is None or low is None else roc.auroc(high, low, _named(positive), _named(negative)),
         reliability=measured,
         no_reliability=why,
@@ -184,7 +185,8 @@ def _is_group(term: tuple[Axis, str], of: Sequence[frozenset[tuple[Axis, str]]])
 
 
 def _slices(text: CardText, own: Identities) -> frozenset[tuple[Axis, str]]:
-    named = [mark.partition(":")[::2] for mark in slices_of(text.text, own)]
+    """The slices of a text; of one that was not kept its category alone."""
+    named = [mark.partition(":")[::2] for mark in (slices_of(text.text, own) if text.text.strip() else ())]
     own_axes = {(axis, name) for axis in AXES for given, name in named if given == axis}
     return frozenset(own_axes | ({("category", text.category)} if text.category else set()))
 

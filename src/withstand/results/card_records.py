@@ -76,13 +76,13 @@ class CardFigures:
     """How well a classifier does on labeled texts: `positive` and `negative` ones.
 
     A text that it could not say of is missed where it is positive and a false alarm where it is negative; so many are
-    `unscored` of each.   caught: recall; alarms: share of negative texts that it flags; precision: of what it flags;
-    each None without such texts.   lift: how many times as often it flags positive texts as negative ones (the positive
-    likelihood ratio); None without one kind.   area: under the ROC curve with its limits, None without scores.
-    reliability: None, and `no_reliability` why.   follows: whether its labels are those of `threshold` on its scores;
-    None: not known.   seen: the highest score that it did not flag, and the lowest that it flagged, above it; None
-    where they overlap.
-    gaps: slices that no text is in, or that all are, in words: what is not measured.
+    `unscored` of each. caught: recall; alarms: share of negative texts that it flags; precision: of what it flags; each
+    None without such texts. lift, rest: how many times as often it flags, and does not flag, positive texts as negative
+    ones (the likelihood ratios), with limits that hold together at 95%; None without one kind. area: under the ROC
+    curve with its limits, None without scores. reliability: None, and `no_reliability` why. follows: whether its labels
+    are those of `threshold` on its scores; None: not known. seen: the highest score that it did not flag, and the
+    lowest that it flagged, above it; None where they overlap. gaps: slices that no text is in, or that all are, in
+    words: what is not measured.
     """
 
     positive: int
@@ -92,6 +92,7 @@ class CardFigures:
     alarms: Share | None
     precision: Share | None
     lift: Ratio | None
+    rest: Ratio | None
     area: tuple[float, Ends] | None
     reliability: Reliability | None
     no_reliability: str
@@ -107,7 +108,8 @@ class CardFigures:
 class Measured:
     """What figures come from. labels: the source, as the command takes it.   by: who labeled.   notes: of the labels.
 
-    figures: None, and `why` with the `command` that measures it, where nothing was measured.
+    figures: None, and `why` with the `command` that measures it, where nothing was measured.   warning: why the figures
+    flatter, "" where nothing says so.
     """
 
     labels: str
@@ -116,6 +118,7 @@ class Measured:
     figures: CardFigures | None
     why: str = ""
     command: str = ""
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)

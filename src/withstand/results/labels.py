@@ -160,16 +160,20 @@ def merged(labeled: Sequence[Labeled]) -> list[Labeled]:
 
 def held_out(judge: Any, labeled: Sequence[Labeled]) -> tuple[list[Labeled], int]:
     """The labels on whose completions the judge was not written or fitted, and how many others there are."""
-    name = find.name_of(type(judge))
-    if name in FITTED:
-        fitted = judge.fitted()
-        kept = [entry for entry in labeled if fitted_key(entry.completion.text) not in fitted]
-        return kept, len(labeled) - len(kept)
-    if name not in WRITTEN_ON:
-        return list(labeled), 0
-    behaviors = _behaviors(KITCHEN)
-    own = {(entry.behavior.id, entry.completion.text) for entry in read_labels(WRITTEN_ON[name], behaviors)[0]}
-    kept = [entry for entry in labeled if (entry.behavior.id, entry.completion.text) not in own]
+    fitted, own = set[str](), set[tuple[str, str]]()
+    for part in find.parts(judge):  # a judge of judges knows what each of them knows
+        name = find.name_of(type(part))
+        if name in FITTED:
+            fitted |= part.fitted()
+        if name in WRITTEN_ON:
+            read, _ = read_labels(WRITTEN_ON[name], _behaviors(KITCHEN))
+            own |= {(entry.behavior.id, entry.completion.text) for entry in read}
+    kept = [
+        entry
+        for entry in labeled
+        if not (fitted and fitted_key(entry.completion.text) in fitted)
+        and (entry.behavior.id, entry.completion.text) not in own
+    ]
     return kept, len(labeled) - len(kept)
 
 
