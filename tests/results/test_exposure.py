@@ -20,6 +20,7 @@ from withstand.results.exposure import (
     item_id,
     keep_settings,
     people_of,
+    read_settings,
     reader,
 )
 from withstand.store.purge import purge_probes
@@ -56,7 +57,9 @@ def test_what_counts_as_severe() -> None:
 
 def test_a_day_holds_so_many_over_all_work_and_the_next_begins_anew(store: Any) -> None:
     now = [NOON]
-    keep_settings(store, Settings(daily_cap=3, mild=("tea",)), "adam", NOON)
+    settings = Settings(daily_cap=3, severe=("a long roast",), mild=("tea",), opt_in=("a long roast",))
+    keep_settings(store, settings, "adam", NOON)
+    choose(store, "ana", ["a long roast"], NOON)
     runs, queue = (reader(store, "Ana", where, clock=lambda: now[0]) for where in ("run:a", "monitor:b"))
     assert runs.read("1", ROAST)
     assert runs.read("1", ROAST)  # once a day it counts once
@@ -82,6 +85,7 @@ def test_a_day_holds_so_many_over_all_work_and_the_next_begins_anew(store: Any) 
     assert (figures.people, figures.read, figures.severe, figures.most, figures.cap) == (1, 2, 1, 3, 3)
     purge_probes(store, "adam")  # erases texts; what somebody met stays counted
     assert exposure(store, "ana", NOON) == 3
+    assert (read_settings(store), choices_of(store, "ana")) == (settings, {"a long roast"})
     now[0] += DAY / 2
     assert (queue.exposure, queue.read("3", ROAST)) == (0, True)
 
@@ -115,7 +119,10 @@ def test_another_category_comes_after_some_of_one_and_what_was_not_chosen_is_not
     choose(store, "Ana", ["meat"], NOON)
     assert (at_work().lacks(ROAST), choices_of(store, "bo")) == ((), frozenset())
     assert order()[0] == "1"
-    assert at_work().next({"4": items["4"]}, items.__getitem__, str) == "4"  # nothing else waits
+    assert (
+        at_work().next({"4": items["4"], "5": items["5"]}, items.__getitem__, str) == "4"
+    )  # on a page that is read again
+    assert at_work().next({"6": items["4"]}, lambda _: items["4"], str) == "6"  # nothing else waits
 
 
 def test_a_skip_is_kept_and_nobodys_count(store: Any) -> None:

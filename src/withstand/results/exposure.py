@@ -16,15 +16,13 @@ from typing import Any, TypeVar
 from withstand.core import Json, at_least, digest, from_json, to_json
 from withstand.core.text import count, head_of
 from withstand.store.attempts import SEVERE
-from withstand.store.revisions import Event, add_event, append, events, events_of, revisions
+from withstand.store.revisions import CHOICE, SETTINGS, Event, add_event, append, events, events_of, revisions
 from withstand.store.store import Store
 
 DAY = 86_400.0
 """Seconds; days begin at midnight, UTC."""
 READ, JUDGED, SKIPPED = "read", "judged", "skipped"
 """Kinds of the events: an item was shown; its reader said how it is; its reader left it to others."""
-SETTINGS, CHOICE = "labelers", "labeler"
-"""Kinds of the records: how people are protected, and the categories that one of them chose."""
 OF_SUITE = "suite:"
 """What stands before the name of a suite, where it stands for all of its categories."""
 HARM: Mapping[str, bool | None] = {"success": True, "failure": False, "unsure": None}
@@ -159,18 +157,22 @@ class Reader:
     def next(self, items: Iterable[T], topic_of: Callable[[T], Topic], name_of: Callable[[T], str]) -> T | None:
         """The first item that they may be shown, of another category after `rotate` in a row; None for none.
 
-        At the cap that is what is mild, and what they read today already. What is passed over keeps its place: a case
-        of a random sample that has no label counts both ways, whoever passed over it.
+        What they read today already comes again in any case, and else at the cap what is mild. What is passed over
+        keeps its place: a case of a random sample that has no label counts both ways, whoever passed over it.
         """
         at_cap, same = self.at_cap, self._in_a_row()
-        today = {step.session for step in _today(self.store, self.person, self.clock(), (READ,))} if at_cap else set()
+        today = {step.session for step in _today(self.store, self.person, self.clock(), (READ,))}
         second: T | None = None
         for item in items:
             topic = topic_of(item)
-            is_read = at_cap and self._session(name_of(item)) in today
-            if self.lacks(topic) or (at_cap and not is_read and not self.settings.is_mild(topic)):
+            waits = same and same in topic.categories
+            if self.lacks(topic):
                 continue
-            if is_read or not same or same not in topic.categories:
+            if (at_cap or waits) and self._session(name_of(item)) in today:
+                return item
+            if at_cap and not self.settings.is_mild(topic):
+                continue
+            if not waits:
                 return item
             second = item if second is None else second
         return second

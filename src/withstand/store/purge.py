@@ -19,7 +19,7 @@ from withstand.store import files
 from withstand.store.attempts import NEW_HARM
 from withstand.store.database import scrub
 from withstand.store.marks import MARKED
-from withstand.store.revisions import event_key
+from withstand.store.revisions import CHOICE, SETTINGS, event_key
 from withstand.store.store import RunRow, Store, chunks
 from withstand.store.tables import (
     CASES,
@@ -113,7 +113,8 @@ def purge_probes(store: Store, person: str) -> Json:
         kept = sql.select(attempt.c.key).where(attempt.c.run == "")
         done["findings"] = _rewrite(store, connection, attempt, _listed(connection, kept), _attempt)
         for name, table in (("events", event), ("records", record)):
-            done[name] = _rewrite(store, connection, table, _listed(connection, sql.select(table.c.key)), _free)
+            texts = sql.select(table.c.key).where(table.c.kind.not_in((SETTINGS, CHOICE)))
+            done[name] = _rewrite(store, connection, table, _listed(connection, texts), _free)
         _record(connection, store, person, "probes", done)
     return done | {"scrubbed": _scrub(store)}
 

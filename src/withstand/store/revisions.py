@@ -14,6 +14,10 @@ from withstand.store.database import loads
 from withstand.store.store import Store
 from withstand.store.tables import event, record
 
+SETTINGS, CHOICE = "labelers", "labeler"
+"""Kinds of records of `results.exposure`: how people who label are protected, and the categories that one of them
+chose. No purge takes them for texts, or nobody would be protected after it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
