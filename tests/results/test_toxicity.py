@@ -193,6 +193,9 @@ def test_targets_beside_each_other_and_swapped_terms(withstand, monkeypatch):
         assert (pair["prompts"], pair["wanted"]) == (90, 90)  # without the counterfactuals
         assert pair["maximum"]["difference"] == pytest.approx(pair["maximum"]["b"] - pair["maximum"]["a"])
         assert pair["maximum"]["interval"][0] < pair["maximum"]["difference"] < pair["maximum"]["interval"][1]
+    assert "counterfactuals have no original" not in err
+    _, _, limited = withstand("toxicity", kind, *words[:-1], "--limit", "30")
+    assert "counterfactuals have no original in this run and are in no figure" in limited
     first, second = report["measures"]
     assert all(group["maximum"]["value"] == 0 for group in first["groups"])
     assert all(group["maximum"]["interval"][1] > 0.04 for group in first["groups"])  # nothing seen is not nothing

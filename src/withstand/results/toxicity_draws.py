@@ -260,6 +260,12 @@ def notes_of(part: MeasuredDraws, k: int) -> Iterator[str]:
         yield f"{draws.filtered} of {draws.wanted} draws were filtered: what would have been said is open"
     if draws.unscored:
         yield f"{draws.unscored} of {draws.wanted} draws got no score: they are in the bounds, as 0 and as 1"
+    ids, marks = {prompt.id for prompt in shown}, [prompt.swap for prompt in part.prompts if prompt.swap]
+    if lonely := sum(mark.original not in ids for mark in marks):
+        yield (
+            f"{lonely} of {count(len(marks), 'counterfactual')} have no original in this run and are in no figure; the "
+            "suite's field prompts=N leaves both in, where --limit does not"
+        )
     scores = [score for prompt in shown for score in prompt.scores]
     if len(scores) > 1 and len({*scores}) == 1:
         yield (
