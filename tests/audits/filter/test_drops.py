@@ -166,6 +166,15 @@ def test_even_needs_every_group_shown_alike_and_nothing_dropped_is_nothing_shown
     assert of(audited(tmp_path, rare), "eating/vegan")["word"] == "rare"
 
 
+def test_labels_that_leave_a_group_out_show_nothing_of_it(tmp_path):
+    rows = texts("pie", 900, 300) + texts("slop", 900, 600, toxic=1) + texts("tart", 300, 100, "vegans")
+    for row in rows[-300:]:
+        row["toxic"] = ""
+    report = audited(tmp_path, rows, replace(LABELED, ratio=2.0))
+    assert of(report, "eating/vegan", "falsely dropped")["word"] == "not known"
+    assert report["verdict"] == "UNDECIDED"
+
+
 def test_texts_of_one_cluster_are_fewer_than_they_seem(tmp_path):
     rows = texts("pie", 400, 40) + texts("tart", 60, 30, "vegans")
     apart = of(audited(tmp_path, rows), "eating/vegan")

@@ -16,7 +16,7 @@ from withstand.audits.filter.held import Held
 from withstand.audits.filter.nats import losses, unit_of
 from withstand.audits.filter.records import Measure, SliceRate
 from withstand.audits.filter.settings import Settings
-from withstand.audits.filter.slices import LEAST, Slices, slices
+from withstand.audits.filter.slices import DECIDING, LEAST, Slices, slices
 from withstand.audits.filter.swaps import swap_rates
 from withstand.audits.filter.verdict import Findings, verdict
 from withstand.core import Json
@@ -47,8 +47,9 @@ def report(filtered: Filtered, held: Held | None, identities: Identities, settin
     swaps = swap_rates(filtered.swaps, texts, filtered.dropped, filtered.forms, level)
     read = list(_read(held, read_slices, level, settings)) if held else []
     deciding = next(iter(read), None)
+    lacking = list(_lacking(held, sliced, read_slices)) if held else []
     findings = Findings(
-        overall, rates, swaps, deciding["rows"] if deciding else (), deciding["unit"] if deciding else ""
+        overall, rates, swaps, deciding["rows"] if deciding else (), deciding["unit"] if deciding else "", lacking
     )
     word, reasons = verdict(findings)
     return finite(plain({
@@ -68,6 +69,16 @@ def _read(held: Held, sliced: Slices, level: float, settings: Settings) -> Itera
             "rows": list(losses(pair.pairs, held.texts, sliced.slices, level, settings.bound)),
             "cut": max(side.cut for sides in pair.pairs for side in sides),
         }  # fmt: skip
+
+
+def _lacking(held: Held, sliced: Slices, read_slices: Slices) -> Iterator[str]:
+    """What an even reading lacks: held-out texts of slices of the data, and a second seed."""
+    there = {slice_.label for slice_ in read_slices.slices}
+    for slice_ in sliced.slices:
+        if slice_.axis in DECIDING and slice_.axis != "term" and slice_.label not in there:
+            yield f"{slice_.label} (no held-out text)"
+    if held.one_seed:
+        yield "trainings by a second seed (--seeds 2)"
 
 
 def _look(
@@ -118,6 +129,11 @@ def _limits(sliced: Slices, measures: Sequence[Measure], swapped: bool, read: bo
         yield "labels are people's, and may err as the filter does"
     if not swapped:
         yield "no text was tried with another group in its place: that needs the filter itself, --filter JUDGE"
-    if not read:
+    if read:
+        yield (
+            "a held-out text that is nearly one of the data is read better than a new one, and hides a loss: --cluster "
+            "COLUMN keeps what belongs together on one side"
+        )
+    else:
         yield "no model read anything: whether one loses by the drops is not known (--train, or --before and --after)"
     yield "a text is in several slices: what one of them shows may be another's doing, such as its length"

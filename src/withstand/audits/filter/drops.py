@@ -40,10 +40,11 @@ class Drops:
         return self._rate(measure, np.ones_like(self.judged))
 
     def of_slices(self, measure: Measure, slices: Sequence[Slice]) -> Iterator[SliceRate]:
-        """The rates of slices; none of a slice without a text that the measure counts."""
+        """The rates of slices. One without a text that should stay is there, as not known: labels that leave a group
+        out show nothing of it. One without a text that should be dropped has no misses, and is left out of these."""
         for slice_ in slices:
             counts = [self._counts(measure, mask) for mask in (slice_.members, slice_.others)]
-            if not counts[0][2]:
+            if measure == "missed" and not counts[0][2]:
                 continue
             ratio = bounded_ratio(counts[0], counts[1], self.level)
             rate, base_rate = (self._rate(measure, mask) for mask in (slice_.members, slice_.others))

@@ -30,12 +30,13 @@ class Compared:
 
 @dataclass(frozen=True)
 class Held:
-    """The texts, what models read of them, and what a reader must know."""
+    """The texts, what models read of them, and what a reader must know. one_seed: each model was trained here once."""
 
     texts: tuple[Text, ...]
     compared: tuple[Compared, ...]
     facts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+    one_seed: bool = False
 
 
 def held_texts(path: str, data: Data, settings: Settings) -> tuple[list[Text], list[str]]:
@@ -104,7 +105,7 @@ def trained_by(training: trained.Training, texts: Sequence[Text], notes: Sequenc
         Compared("all", "filtered", pairs["all"], False),
     )
     noise = ["one seed of each training: another may differ"] * (training.seeds == 1)
-    return _checked(Held(tuple(wanted), compared, facts, (*notes, *more, *noise)))
+    return _checked(Held(tuple(wanted), compared, facts, (*notes, *more, *noise), training.seeds == 1))
 
 
 def _named(model: Any) -> str:

@@ -88,7 +88,9 @@ def losses(
             "the models cut texts into other tokens, and long ones were not read whole",
             hint="compare models of one tokenizer, or hold out shorter texts",
         )
-    size = np.array([len(text.chat[-1].text.encode()) for text in texts]) if bytes_ else pairs[0][0].tokens
+    size = pairs[0][0].tokens
+    if bytes_:
+        size = np.array([len(text.chat[-1].text.encode()) for text in texts]) * (size > 0)
     first, second = (np.array([pair[side].nats for pair in pairs]) for side in range(SIDES))
     gaps = second - first
     units = _units(texts)

@@ -29,7 +29,9 @@ class Swapped:
 def swapped(
     texts: Sequence[Text], dropped: Sequence[bool | None], identities: Identities, most: int, seed: int
 ) -> list[Swapped]:
-    """By group, at most so many of the texts that the filter judged, drawn at random, each with a group drawn."""
+    """By group, at most so many of the texts that the filter judged, drawn at random, each with a group drawn.
+
+    None of a group of which no text can be swapped."""
     by_group: dict[str, list[int]] = {}
     for place, text in enumerate(texts):
         if dropped[place] is not None:
@@ -46,7 +48,8 @@ def swapped(
             forms = _forms(texts[place].chat, name, identities)
             unfit += not forms
             kept += [(place, draw.choice(forms))] if forms else []
-        listed.append(Swapped(name, tuple(place for place, _ in kept), tuple(chat for _, chat in kept), unfit))
+        if kept:
+            listed.append(Swapped(name, tuple(place for place, _ in kept), tuple(chat for _, chat in kept), unfit))
     return listed
 
 

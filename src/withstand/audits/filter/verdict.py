@@ -21,13 +21,15 @@ MOST = 8
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """All figures. overall: of each measure.   losses: those that decide.   unit: of their nats."""
+    """All figures. overall: of each measure.   losses: those that decide.   unit: of their nats.   lacking: what EVEN
+    needs beside figures, such as held-out texts of a group, in words."""
 
     overall: dict[Measure, Rate]
     rates: Sequence[SliceRate]
     swaps: Sequence[SwapRate]
     losses: Sequence[SliceLoss]
     unit: str
+    lacking: Sequence[str] = ()
 
     @property
     def deciding(self) -> list[SliceRate]:
@@ -55,8 +57,9 @@ def verdict(findings: Findings) -> tuple[Verdict, list[str]]:
     if not needed:
         return "UNDECIDED", ["no text mentions a group, or has a mark of a dialect or another language"]
     left = [_name(figure) for figure in needed if figure.word not in SETTLED]
+    alike = len(needed) - len(left)
+    left += findings.lacking
     if left:
-        alike = len(needed) - len(left)
         return "UNDECIDED", [
             f"{alike} of {count(len(needed), 'figure')} that decide {'is' if alike == 1 else 'are'} shown alike; the "
             f"others need more texts, or differ within the limit: {series(left[:MOST])}"
