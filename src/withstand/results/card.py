@@ -110,8 +110,8 @@ def _measured(
     value = probe(judge, spec, store) if alone and measured.figures and not positive else store.probes([key]).get(key)
     probed = value and ProbeResult(value["passed"], value["of"], tuple(_failed(value["probes"])))
     return card_of(
-        "judge", spec, docstring, judge, measured, make, READS, positive or POSITIVE, categories, threshold,
-        probed or None, "" if probed or positive else f"withstand judge probe {quote(spec)}",
+        "judge", spec, docstring, judge, measured, make, "answers alone" if positive else READS, positive or POSITIVE,
+        categories, threshold, probed or None, "" if probed or positive else f"withstand judge probe {quote(spec)}",
     )  # fmt: skip
 
 
