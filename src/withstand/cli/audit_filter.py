@@ -168,7 +168,7 @@ def _held(
     training = trained.Training(
         target_of(given["base"]), trained.stage_of(grammar.parse(given["train"]), data.running),
         tuple(data.texts[place] for place in places), tuple(filtered.dropped[place] is True for place in places),
-        data.running, given["seeds"], settings.seed, out,
+        data.running, given["seeds"], settings.seed, out, given["train"],
     )  # fmt: skip
     return held.trained_by(training, texts, notes, console.teller(as_json))
 

@@ -89,7 +89,7 @@ def test_three_trainings_read_held_out_texts_once_and_leave_no_weights(base, tmp
     stage = trained.stage_of({"use": "sft", "method": "lora", "steps": 2, "batch": 4, "lr": 0.01}, running=True)
     places, out = trained.split(texts, 0.2, 0)
     assert (len(places), len(out), set(places) & set(out)) == (19, 5, set())
-    training = trained.Training(base, stage, texts, dropped, True, 2, 0, tmp_path)
+    training = trained.Training(base, stage, texts, dropped, True, 2, 0, tmp_path, "sft,steps=2")
     rows = {arm: training.rows(arm, 0) for arm in trained.ARMS}
     assert [len(rows[arm]) for arm in trained.ARMS] == [24, 16, 16]
     assert rows["control"] != training.rows("control", 1)
@@ -101,6 +101,7 @@ def test_three_trainings_read_held_out_texts_once_and_leave_no_weights(base, tmp
         ("control", True, 2),
         ("all", False, 2),
     ]
+    assert "by sft,steps=2, 2 seeds, on 24 texts, of which the filter drops 8" in dict(result.facts)["Trained"]
     assert not list(tmp_path.rglob("*.safetensors"))
     assert held.trained_by(training, held_out, (), messages.append).compared[0].pairs[0][0].nats.tolist() == (
         result.compared[0].pairs[0][0].nats.tolist()

@@ -100,7 +100,8 @@ def _facts(
     filtered: Filtered, identities: Identities, settings: Settings, held: Held | None
 ) -> Iterator[tuple[str, str]]:  # fmt: skip
     data = filtered.data
-    yield "Data", f"{data.name}: {count(len(data.texts), 'different text')} in {count(data.rows, 'row')}"
+    drawn = ", drawn at random" if settings.limit is not None else ""
+    yield "Data", f"{data.name}: {count(len(data.texts), 'different text')}{drawn}, of {count(data.rows, 'row')}"
     yield "Filter", filtered.name
     if settings.label:
         labeled = sum(text.harmful is not None for text in data.texts)

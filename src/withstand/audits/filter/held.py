@@ -93,9 +93,8 @@ def trained_by(training: trained.Training, texts: Sequence[Text], notes: Sequenc
     wanted, more = should_stay(texts)
     reads = trained.readings(training, wanted, say)
     pairs = {arm: tuple((by_arm[arm], by_arm["filtered"]) for by_arm in reads) for arm in trained.ARMS}
-    stage = find.name_of(type(training.stage))
     facts = (
-        ("Trained", f"{marked_name(_named(training.model), optional(training.model, 'marks'))} by {stage}, "
+        ("Trained", f"{marked_name(_named(training.model), optional(training.model, 'marks'))} by {training.written}, "
          f"{count(training.seeds, 'seed')}, on {count(len(training.texts), 'text')}, of which the filter drops "
          f"{sum(training.dropped):,}"),
         ("Held out", count(len(wanted), "text")),

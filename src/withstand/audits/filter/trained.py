@@ -37,7 +37,8 @@ Say: TypeAlias = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Training:
-    """What is trained, on what. dropped: of each text, whether the filter drops it.   running: texts, not chats."""
+    """What is trained, on what. dropped: of each text, whether the filter drops it.   running: texts, not chats.
+    written: the stage, as the user wrote it."""
 
     model: Any
     stage: Any
@@ -47,6 +48,7 @@ class Training:
     seeds: int
     seed: int
     folder: Path
+    written: str = ""
 
     def rows(self, arm: Arm, seed: int) -> list[Row]:
         """What an arm is trained on."""
