@@ -35,7 +35,17 @@ def gemma2() -> Any:
     return transformers.Gemma2ForCausalLM(config)
 
 
-@pytest.fixture(scope="module", params=[llama, qwen2, mistral, gemma2])
+def gemma3() -> Any:
+    """With what the real one has: scaled embeddings, tied to the head, and local layers with a rope of their own."""
+    layers = {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "sliding_window": 8}
+    rope = {"full_attention": {"rope_theta": 1e6}, "sliding_attention": {"rope_theta": 1e4}}
+    ropes = {name: {"rope_type": "default", **values} for name, values in rope.items()}
+    return transformers.Gemma3ForCausalLM(
+        transformers.Gemma3TextConfig(**SIZES, **layers, head_dim=8, query_pre_attn_scalar=8, rope_parameters=ropes)
+    )
+
+
+@pytest.fixture(scope="module", params=[llama, qwen2, mistral, gemma2, gemma3])
 def model(request: pytest.FixtureRequest) -> Any:
     torch.manual_seed(0)
     model = request.param().eval()
@@ -104,6 +114,53 @@ def test_a_long_prompt_pads_no_short_ones(monkeypatch: pytest.MonkeyPatch) -> No
     asked = [[3 + i] * length for i, length in enumerate([10, 200, 11, 9, 12])]
     decode(llama().eval(), asked, range(5), Sampling(max_tokens=1), frozenset(), 5)
     assert passes == [200, 4 * 12]
+
+
+def test_draws_of_one_prompt_share_its_prefill(monkeypatch: pytest.MonkeyPatch) -> None:
+    from withstand.models import _decode
+
+    passes: list[int] = []
+    forward = _decode._Decoder._forward
+
+    def counted(self: Any, ids: Any, *args: Any, **more: Any) -> Any:
+        if ids.shape[1] > 1:
+            passes.append(ids.numel())
+        return forward(self, ids, *args, **more)
+
+    monkeypatch.setattr(_decode._Decoder, "_forward", counted)
+    torch.manual_seed(0)
+    tiny = llama().double().eval()
+    a, b, c = [*range(3, 33)], [*range(40, 70)], [*range(50, 80)]
+    asked = [prompt for _ in range(9) for prompt in (a, b, c)]  # the draws of a prompt need not stand side by side
+    sampling = Sampling(max_tokens=5, temperature=1.0, top_p=0.9)
+    for rows in (4, 16, 64):  # fewer places than draws too
+        passes.clear()
+        answers = decode(tiny, asked, range(27), sampling, frozenset({5}), rows)
+        assert sum(passes) == 30 + 30 + 30, rows
+        alone = [decode(tiny, [asked[i]], [i], sampling, frozenset({5}), 1)[0] for i in (0, 4, 8, 26)]
+        assert [answers[i] for i in (0, 4, 8, 26)] == alone
+    passes.clear()
+    decode(tiny, [a] * 9, range(9), sampling, frozenset(), 4)
+    assert passes == [30]
+
+
+@pytest.mark.parametrize("nucleus", [1, 3, 512])
+def test_the_most_probable_tokens_are_those_of_a_whole_sort(monkeypatch: pytest.MonkeyPatch, nucleus: int) -> None:
+    """Also where many are equally probable, as in bfloat16: which of them is drawn depends on no other row."""
+    from withstand.models import _decode
+
+    monkeypatch.setattr(_decode, "NUCLEUS", nucleus)
+    torch.manual_seed(0)
+    logits = torch.cat([torch.randn(20, 97), torch.randn(20, 97).mul(2).round(), torch.zeros(1, 97)]).double()
+    probabilities = torch.softmax(logits, -1)
+    whole, order = probabilities.sort(dim=-1, descending=True, stable=True)
+    for mass in (0.01, 0.5, 0.9, 0.999):
+        values, tokens = _decode.most_probable(probabilities, mass)
+        count = values.shape[1]
+        inside = whole.cumsum(-1) - whole < mass
+        assert not inside[:, count:].any()
+        assert torch.equal(torch.where(inside[:, :count], tokens, -1), torch.where(inside, order, -1)[:, :count])
+        assert torch.equal(values[inside[:, :count]], whole[inside])
 
 
 @pytest.mark.parametrize("top_p", [1.0, 0.7])

@@ -3,15 +3,14 @@
 Rows decode together in a *slab*: one key-value buffer whose columns all rows share, each row right-aligned to the
 current column, so that a finished row's place is taken by the next prompt while the others go on. The window of columns
 that any row still needs moves to the right and is copied back when the buffer ends. A prefix that all prompts share is
-computed once. Every random number comes from a row's own seed and place, so that a row depends on its neighbors by
-rounding alone.
+computed once, and so is a prompt of which several answers are drawn. Every random number comes from a row's own seed
+and place, so that a row depends on its neighbors by rounding alone.
 """
 
 import inspect
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, islice
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +29,8 @@ PADDING = 128
 """Most of them that only fill up shorter prompts: for more, another pass takes less time."""
 SHARED = 16
 """A common prefix of fewer tokens is not worth a pass of its own."""
+NUCLEUS = 512
+"""Most probable tokens that are looked at for a nucleus before more are: a whole vocabulary takes long to sort."""
 
 
 @dataclass
@@ -145,6 +146,16 @@ class _Row:
         return len(self.prompt) + len(self.answer.ids) - 1
 
 
+@dataclass(frozen=True)
+class _Prefilled:
+    """A prompt whose keys and values stand in a cache, in row `index`. logits: of its next token, (vocabulary,)."""
+
+    prompt: list[int]
+    cache: DynamicCache
+    index: int
+    logits: Tensor
+
+
 class _Decoder:
     def __init__(
         self,
@@ -159,9 +170,11 @@ class _Decoder:
         self.model, self.sampling, self.ends, self.rows, self.watch = model, sampling, ends, rows, watch
         self.penalty, self.most = penalty, most
         self.done: dict[int, Answer] = {}
+        self.kept: list[_Prefilled] = []  # at most one: the prompt that the next waiting rows share
 
     def run(self, prompts: Sequence[list[int]], seeds: Sequence[int]) -> list[Answer]:
-        order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))  # equal lengths prefill together
+        # equal lengths prefill together, and equal prompts stand side by side
+        order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), prompts[i]))
         self.pending = deque(_Row(i, prompts[i], self._draws(seeds[i]), self._seen(prompts[i])) for i in order)
         for row in self.pending:
             row.watch = self.watch(row.index) if self.watch else None
@@ -198,7 +211,7 @@ class _Decoder:
         while shared < len(low) - 1 and shared < len(high) - 1 and low[shared] == high[shared]:
             shared += 1
         shared = min(shared, min(map(len, prompts)) - 1)
-        if shared < SHARED or len(prompts) == 1:
+        if shared < SHARED or low == high:
             return None
         cache = DynamicCache()
         self._forward(torch.tensor([low[:shared]]), cache, keep=1)
@@ -212,30 +225,55 @@ class _Decoder:
         return logits.float()
 
     def _fill(self, slab: _Slab, slots: list[_Row | None], free: list[int], prefix: DynamicCache | None) -> None:
-        """Prefill waiting prompts of like lengths, as many as there are free places, and draw their first tokens."""
+        """Put waiting rows in the free places and draw their first tokens; a prompt of several is prefilled once."""
+        group, fresh = self._next(len(free), prefix)
+        ready = self.kept + (self._prefill(fresh, prefix) if fresh else [])
+        at, logits = 0, []
+        for place, row in zip(free, group, strict=False):
+            while ready[at].prompt != row.prompt:
+                at += 1
+            slab.put(place, ready[at].cache, ready[at].index, len(row.prompt))
+            row.first = slab.window.at - len(row.prompt)
+            slots[place] = row
+            logits.append(ready[at].logits)
+        self.kept = ready[at : at + 1] if self.pending and self.pending[0].prompt == ready[at].prompt else []
+        slab.window.start = min(row.first for row in slots if row is not None)
+        self._take(slots, dict(zip(free, group, strict=False)), torch.stack(logits))
+
+    def _next(self, free: int, prefix: DynamicCache | None) -> tuple[list[_Row], list[list[int]]]:
+        """Waiting rows for the free places, and the prompts to prefill for them: of like lengths, for one pass."""
         shared = prefix.get_seq_length() if prefix else 0
-        width = len(self.pending[0].prompt) - shared
-        count = min(len(free), len(self.pending), max(1, PREFILL_TOKENS // width))
-        padding = accumulate(width + shared - len(row.prompt) for row in islice(self.pending, count))
-        group = [self.pending.popleft() for _ in range(sum(tokens <= PADDING for tokens in padding))]
-        ids = torch.zeros(len(group), width, dtype=torch.long)
-        for i, row in enumerate(group):
-            ids[i, : len(row.prompt) - shared] = torch.tensor(row.prompt[shared:])
+        group: list[_Row] = []
+        fresh: list[list[int]] = []
+        last = self.kept[0].prompt if self.kept else None
+        padding = 0
+        while self.pending and len(group) < free:
+            prompt = self.pending[0].prompt
+            if prompt != last:
+                longest = len(fresh[0]) if fresh else len(prompt)
+                padding += longest - len(prompt)
+                if fresh and (padding > PADDING or (len(fresh) + 1) * (longest - shared) > PREFILL_TOKENS):
+                    break
+                fresh.append(prompt)
+                last = prompt
+            group.append(self.pending.popleft())
+        return group, fresh
+
+    def _prefill(self, prompts: Sequence[list[int]], prefix: DynamicCache | None) -> list[_Prefilled]:
+        """One pass over prompts, the longest first, after what all prompts begin with."""
+        shared = prefix.get_seq_length() if prefix else 0
+        ids = torch.zeros(len(prompts), len(prompts[0]) - shared, dtype=torch.long)
+        for i, prompt in enumerate(prompts):
+            ids[i, : len(prompt) - shared] = torch.tensor(prompt[shared:])
         cache = DynamicCache()
         if prefix:
             for i, layer in enumerate(prefix.layers):
-                cache.update(layer.keys.expand(len(group), -1, -1, -1), layer.values.expand(len(group), -1, -1, -1), i)
+                both = (tensor.expand(len(prompts), -1, -1, -1) for tensor in (layer.keys, layer.values))
+                cache.update(*both, i)
         # Prompts are padded on the right, where causal attention never looks; each row's last token is read.
-        ends = torch.tensor([len(row.prompt) - shared - 1 for row in group])
-        read, which = ends.unique(return_inverse=True)
+        read, which = torch.tensor([len(prompt) - shared - 1 for prompt in prompts]).unique(return_inverse=True)
         logits = self._forward(ids, cache, keep=read.to(self.model.device))
-        logits = logits[torch.arange(len(group)), which.to(logits.device)]
-        for i, (place, row) in enumerate(zip(free, group, strict=False)):
-            slab.put(place, cache, i, len(row.prompt))
-            row.first = slab.window.at - len(row.prompt)
-            slots[place] = row
-        slab.window.start = min(row.first for row in slots if row is not None)
-        self._take(slots, dict(zip(free, group, strict=False)), logits)
+        return [_Prefilled(prompt, cache, i, logits[i, int(which[i])]) for i, prompt in enumerate(prompts)]
 
     def _step(self, slab: _Slab, slots: list[_Row | None]) -> None:
         """One token for every row."""
@@ -297,7 +335,7 @@ class _Decoder:
         probabilities = torch.softmax(logits.double() / sampling.temperature, -1)
         order = None
         if sampling.top_p < 1:
-            probabilities, order = probabilities.sort(-1, descending=True)
+            probabilities, order = most_probable(probabilities, sampling.top_p)
             before = probabilities.cumsum(-1) - probabilities
             probabilities = probabilities.masked_fill(before >= sampling.top_p, 0.0)
         cumulative = probabilities.cumsum(-1)
@@ -306,6 +344,23 @@ class _Decoder:
         places = places.clamp(max=cumulative.shape[-1] - 1)
         tokens: list[int] = (places if order is None else order.gather(-1, places))[:, 0].tolist()
         return tokens
+
+
+def most_probable(probabilities: Tensor, mass: float) -> tuple[Tensor, Tensor]:
+    """The most probable tokens of each row (rows, vocabulary) that hold `mass` together, and some more: their
+    probabilities, the highest first, and which tokens they are. Equal ones stand in the order of the vocabulary."""
+    vocabulary = probabilities.shape[-1]
+    count = min(NUCLEUS, vocabulary)
+    while True:
+        values, tokens = probabilities.topk(count, -1)
+        # of tokens as probable as the last of them some may be missing: those must not be needed, nor by rounding
+        whole = values.masked_fill(values <= values[:, -1:], 0.0).sum(-1)
+        if count == vocabulary or bool((whole > mass + 1e-9).all()):
+            break
+        count = min(8 * count, vocabulary)
+    tokens = tokens.sort(-1).values
+    values, places = probabilities.gather(-1, tokens).sort(dim=-1, descending=True, stable=True)
+    return values, tokens.gather(-1, places)
 
 
 def cache_word(model: Any) -> str:
