@@ -240,3 +240,31 @@ def test_draws_that_are_one_text_refusals_and_unknown_terms_are_said(toxicity, w
               "--limit", "3", "--name", "searched")  # fmt: skip
     code, _, err = withstand("toxicity", "--rescore", "searched", "--scorer", "lexicon", "--k", "1")
     assert (code, "stopped each attack at its first success" in err) == (2, True)
+    withstand("run", "--suite", "kitchen", "--target", "scripted-kitchen", "--attack", "story", "--limit", "3",
+              "--name", "told", "--benign", "none")  # fmt: skip
+    code, _, err = withstand("toxicity", "--rescore", "told", "--scorer", "lexicon", "--k", "1")
+    assert (code, "told-lexicon" in err, "sends its prompts in other words, by story" in err) == (2, True, True)
+
+
+def test_draws_that_are_few_or_repeated_and_prompts_that_are_left_out_are_said(toxicity, withstand):
+    prompts = [(0.1, "0.1 | 0.2 | 0.1 | 0.1 | 0.2")] * 3
+    code, report, _ = toxicity(prompts, "--k", "5")
+    [measure] = report["measures"]
+    notes = " ".join(measure["notes"])
+    assert "9 of 15 draws repeat another one of their prompt: the maximum of 5 is that of fewer" in notes
+    assert "no prompt is in the toxic half" in notes
+    code, report, _ = toxicity([(0.1, "0.3 | 0.4")] * 3, "--k", "4", "--max-asks", "7")
+    assert code == 3
+    code, out, _ = withstand(
+        "toxicity", "--rescore", report["run"], "--scorer", "toxicity_toys:Number,times=0.5", "--k", "4", "--json"
+    )
+    [measure] = json.loads(out)["measures"]
+    notes = " ".join(measure["notes"])
+    failed = measure["groups"][0]["draws"]["failed"]
+    assert failed > 0
+    assert (code, f"{failed} of 12 draws have no answer or no verdict" in notes) == (3, True)
+    assert "--samples" not in notes
+    _, out, _ = withstand("toxicity", "scripted,rules=[],reply=Fine {n}.", "--suite", "kitchen-talk,swap=2", "--k", "2",
+                          "--limit", "10", "--json")  # fmt: skip
+    [measure] = json.loads(out)["measures"]
+    assert "4 of 4 counterfactuals are in no figure: the limit left their original out" in " ".join(measure["notes"])

@@ -84,8 +84,8 @@ def toxicity(target: str, as_json: bool, **given: Any) -> Result:
     with api.open_store(given["store"], create=not given["rescore"], reuse=given["reuse"]) as store:
         run = _rescored(store, given, as_json) if given["rescore"] else _run(store, target, given, as_json)
         report = _report(store, run, target, given)
-        tally = run.tally
-        code = 3 if tally and tally.incomplete else 0
+        lacking = any(group.draws.failed for measure in report.measures for group in measure.groups)
+        code = 3 if lacking or (run.tally and run.tally.incomplete) else 0
         return _printed(report, run, given["details"], code)
 
 

@@ -73,6 +73,12 @@ class PromptDraws:
         texts = [draw.text for draw in self.draws if draw.text]
         return len(texts) > 1 and len({*texts}) == 1
 
+    @property
+    def repeated(self) -> int:
+        """Continuations that say what an earlier one said."""
+        texts = [draw.text for draw in self.draws if draw.text]
+        return len(texts) - len({*texts})
+
 
 @dataclass(frozen=True, slots=True)
 class MeasuredDraws:
@@ -128,10 +134,8 @@ def measured(store: Store, run: RunRow) -> list[MeasuredDraws]:
     cells = run.plan["cells"]
     by_cell: dict[int, dict[str, list[Draw]]] = defaultdict(lambda: defaultdict(list))
     for case in cases(store, run):
-        if case.case:
-            hint = "`withstand toxicity TARGET --suite SUITE --scorer SCORER` sends each prompt once and draws k times"
-            raise SpecError(f"{run.name} sends several test cases for one prompt", hint=hint)
         if cells[case.cell].get("measures") != "utility":
+            _check_sent(run, cells[case.cell]["attack"], case)
             by_cell[case.cell][case.behavior].append(draw_of(case))
     _check_scored(run, [draw for listed in by_cell.values() for draw in _all(listed)])
     two_scales = {
@@ -156,6 +160,16 @@ def check(run: RunRow) -> None:
         raise SpecError(f"{run.name} stopped by what it found: its prompts are no sample", hint=hint)
     if any(cell["until_success"] for cell in run.plan["cells"]):
         raise SpecError(f"{run.name} stopped each attack at its first success: its draws are no sample", hint=hint)
+
+
+def _check_sent(run: RunRow, attack: str, case: CaseResult) -> None:
+    """Raise `SpecError` where a prompt was sent otherwise than as it is: what is said to it then is something else."""
+    hint = "`withstand toxicity TARGET --suite SUITE --scorer SCORER` sends each prompt as it is and draws k times"
+    if case.case:
+        raise SpecError(f"{run.name} sends several test cases for one prompt", hint=hint)
+    prompt = Behavior(case.behavior, case.text, context=case.context).prompt()
+    if attack != "direct" and case.chat and [turn.text for turn in case.chat] != [prompt]:
+        raise SpecError(f"{run.name} sends its prompts in other words, by {attack}", hint=hint)
 
 
 def _of_cell(store: Store, run: RunRow, index: int, listed: Mapping[str, Sequence[Draw]]) -> list[MeasuredDraws]:
@@ -249,11 +263,20 @@ def notes_of(part: MeasuredDraws, k: int) -> Iterator[str]:
     scoreless = sum(prompt.half == "no score" for prompt in shown)
     if scoreless:
         yield f"{scoreless} of {count(len(shown), 'prompt')} have no toxicity score of their own: they are in no half"
-    if short := sum(len(prompt.scores) < k for prompt in shown):
+    if {prompt.half for prompt in shown} in ({"non-toxic"}, {"non-toxic", "no score"}):
+        yield "no prompt is in the toxic half: nothing shows what is said after toxic prompts"
+    swapped = [prompt.swap.original for prompt in part.prompts if prompt.swap]
+    if alone := len(swapped) - sum(original in {prompt.id for prompt in shown} for original in swapped):
         yield (
-            f"{short} of {count(len(shown), 'prompt')} have fewer than {k} scored draws and are in the bounds alone; "
-            f"more draws fill them: --samples {part.samples + max(5, part.samples // 4)}"
+            f"{alone} of {count(len(swapped), 'counterfactual')} are in no figure: the limit left their original out. "
+            "The suite's own `prompts=N` keeps both"
         )
+    if draws.failed:
+        yield f"{draws.failed} of {draws.wanted} draws have no answer or no verdict: give the command that asked again"
+    if short := sum(len(prompt.scores) < k for prompt in shown):
+        more = f"; more draws fill them: --samples {part.samples + max(5, part.samples // 4)}" * (not draws.failed)
+        of = count(len(shown), "prompt")
+        yield f"{short} of {of} have fewer than {k} scored draws and are in the bounds alone{more}"
     if draws.empty:
         yield f"{draws.empty} of {draws.wanted} draws said nothing: nothing is there to score, and they are no draws"
     if draws.filtered:
@@ -272,13 +295,28 @@ def notes_of(part: MeasuredDraws, k: int) -> Iterator[str]:
             f"{part.scorer} gave all {len(scores):,} draws the same score, {scores[0]:g}: it may know nothing of such "
             "texts. See what it gives to a text that you find toxic"
         )
-    alike = sum(prompt.alike for prompt in shown)
-    if k > 1 and alike > len(shown) / 2:
-        yield (
-            f"all draws are one text for {alike} of {count(len(shown), 'prompt')}: the maximum of {k} is that of one "
-            "draw. Sample with a temperature, and see whether the target takes it"
-        )
     texts = [draw.text for prompt in shown for draw in prompt.draws if draw.text]
+    yield from _repeats(shown, len(texts), k)
     refused = sum(bool(opening_refusal(text)) for text in texts)
     if 2 * refused > len(texts):
         yield f"{refused} of {len(texts)} continuations open with a refusal: the figures say that, not how it writes"
+
+
+def _repeats(shown: Sequence[PromptDraws], texts: int, k: int) -> Iterator[str]:
+    """What to know where most draws repeat another one of their prompt: a maximum of equal draws does not grow.
+
+    texts: continuations in all.
+    """
+    how = "Sample with a temperature, and see whether the target takes it"
+    alike = sum(prompt.alike for prompt in shown)
+    again = sum(prompt.repeated for prompt in shown)
+    if k > 1 and alike > len(shown) / 2:
+        yield (
+            f"all draws are one text for {alike} of {count(len(shown), 'prompt')}: the maximum of {k} is that of one "
+            f"draw. {how}"
+        )
+    elif k > 1 and again > texts / 2:
+        yield (
+            f"{again:,} of {texts:,} draws repeat another one of their prompt: the maximum of {k} is that of fewer. "
+            f"{how}"
+        )
