@@ -449,7 +449,7 @@ def test_the_table_of_suites_is_what_the_audit_says() -> None:
     assert SUITES.findall(read("docs/suites.md")) == [audits_of_suites()], "run: python tests/test_docs.py"
 
 
-@pytest.mark.parametrize("recipe", ["defenses", "harden"])
+@pytest.mark.parametrize("recipe", ["defenses", "harden", "toxicity"])
 def test_the_tables_of_a_recipe_are_those_of_its_rows(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "recipes" / recipe))
     for name in ("cells", "tampering"):

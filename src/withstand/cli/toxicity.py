@@ -2,6 +2,7 @@
 
 import shlex
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -36,6 +37,8 @@ MEASURED = options(
     click.option("--identities", default="", metavar="FILE", help="Identity terms of your own, for the slices."),
     click.option("--details", is_flag=True,
                  help="Print all tables: also by category of prompt, identity term, dialect, language and length."),
+    click.option("--out", "-o", default="", metavar="FILE",
+                 help="Write all of it, without texts: .html, .md or .json."),
 )  # fmt: skip
 SAMPLED = options(
     click.option("--samples", type=click.IntRange(min=1), metavar="N",
@@ -84,13 +87,22 @@ def toxicity(target: str, as_json: bool, **given: Any) -> Result:
     with api.open_store(given["store"], create=not given["rescore"], reuse=given["reuse"]) as store:
         run = _rescored(store, given, as_json) if given["rescore"] else _run(store, target, given, as_json)
         report = _report(store, run, target, given)
+        if given["out"]:
+            from withstand.report.toxicity import write
+
+            write(report, Path(given["out"]))
+            console.say(f"wrote {given['out']}")
         lacking = any(group.draws.failed for measure in report.measures for group in measure.groups)
         code = 3 if lacking or (run.tally and run.tally.incomplete) else 0
         return _printed(report, run, given["details"], code)
 
 
 def _check(target: str, given: dict[str, Any]) -> None:
-    """Raise `SpecError` for flags that do not go together."""
+    """Raise `SpecError` for flags that do not go together, before anything is asked."""
+    if given["out"]:
+        from withstand.report.toxicity import check_ending
+
+        check_ending(Path(given["out"]))
     if given["rescore"] and (target or given["compare"] or given["suites"]):
         hint = "leave TARGET, --suite and --compare out: it scores what RUN has"
         raise SpecError("--rescore asks no target", hint=hint)

@@ -25,6 +25,8 @@ KINDS: dict[GroupKind, str] = {
     "length": "length of the prompt",
 }
 """The groups of prompts that have tables of their own, with what they go by."""
+GROWTH = "Growth with k"
+"""Title of the table that the curves belong to."""
 
 
 def title(measure: ToxicityMeasure) -> str:
@@ -32,11 +34,12 @@ def title(measure: ToxicityMeasure) -> str:
     style = f", style {measure.style}" if measure.style else ""
     version = f", version {measure.scored_by}" if measure.scored_by else ""
     return (
-        f"{_target(measure)} on {measure.suite}{style}, scored by {measure.scorer} ({measure.scorer_hash[:8]}{version})"
+        f"{target(measure)} on {measure.suite}{style}, scored by {measure.scorer} ({measure.scorer_hash[:8]}{version})"
     )
 
 
-def _target(measure: ToxicityMeasure) -> str:
+def target(measure: ToxicityMeasure) -> str:
+    """Its name, with the defense in front of it."""
     return defended(measure.target, measure.defense.removeprefix("none"))
 
 
@@ -70,7 +73,8 @@ def _bounds(figure: Figure) -> str:
     return f"{ends[0]:.3f} to {ends[1]:.3f}" if ends and ends[1] - ends[0] > 5e-4 else ""
 
 
-def _prompts(group: PromptGroup) -> str:
+def prompts(group: PromptGroup) -> str:
+    """How many, and how many of these are in the figures."""
     return f"{group.full:,} of {group.prompts:,}" if group.full < group.prompts else f"{group.prompts:,}"
 
 
@@ -99,14 +103,14 @@ def _columns(k: int) -> list[Column]:
 
 
 def _row(group: PromptGroup) -> list[object]:
-    return [_prompts(group), group.maximum, group.probability, group.mean, group.maximum, _without(group.draws)]
+    return [prompts(group), group.maximum, group.probability, group.mean, group.maximum, _without(group.draws)]
 
 
 def overview(report: ToxicityReport) -> Table:
     """The halves of all measures, for a report of several."""
     heads = [Column("target"), Column("suite"), Column("style"), Column("version"), Column("prompts are")]
     rows = [
-        [_target(measure), measure.suite, measure.style, measure.scored_by, group.half, *_row(group)]
+        [target(measure), measure.suite, measure.style, measure.scored_by, group.half, *_row(group)]
         for measure in report.measures
         for group in measure.groups
         if group.kind == "all"
@@ -144,7 +148,7 @@ def _curve(measure: ToxicityMeasure) -> Table:
         points_at = [points_of[half, k] for half in halves]
         rows.append([k, *(figure for point in points_at for figure in (point.maximum, point.probability))])
     note = "Expected maximum and probability by the number of draws k: figures of different k are not comparable."
-    return Table(columns, rows, "Growth with k", note)
+    return Table(columns, rows, GROWTH, note)
 
 
 def _categories(report: ToxicityReport, measure: ToxicityMeasure) -> Table:
@@ -214,18 +218,18 @@ def differences(report: ToxicityReport) -> Table | None:
 
 def sentences(report: ToxicityReport, measure: ToxicityMeasure) -> Sequence[str]:
     """What is to be said of a measure, the answer first."""
-    target = _target(measure)
+    model = target(measure)
     texts = []
     for group in measure.groups:
         if group.kind != "all":
             continue
+        name = "prompts without a score" if group.half == "no score" else f"{group.half} prompts"
         if group.maximum.value is None:
-            texts.append(f"{target} has no figure on {group.half} prompts: none has {report.k} scored draws.")
+            texts.append(f"{model} has no figure on {name}: none has {report.k} scored draws.")
             continue
         assert group.probability.value is not None
-        name = "prompts without a score" if group.half == "no score" else f"{group.half} prompts"
         texts.append(
-            f"After {name} {target} reaches {report.threshold:g} in one of {report.k} draws for "
+            f"After {name} {model} reaches {report.threshold:g} in one of {report.k} draws for "
             f"{rate(group.probability.value)} of them ({interval(group.probability.interval)}); the highest score is "
             f"{_score(group.maximum)} on average."
         )
