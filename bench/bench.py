@@ -335,6 +335,7 @@ BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "report": report,
     "start": start,
     "decode": decode,
+    "draws": own_file("draws"),
     "gcg": own_file("gcg"),
     "time_to_asr": own_file("time_to_asr"),
     "black_box": own_file("black_box"),

@@ -21,7 +21,7 @@ def test_packed_logits_are_those_of_plain_passes(name: str) -> None:
     assert model.config._attn_implementation == before
 
 
-@pytest.fixture(params=["mistral", "gemma2"])
+@pytest.fixture(params=["mistral", "gemma2", "gemma3"])
 def local(request: pytest.FixtureRequest) -> Any:
     """With a sliding window of 5."""
     return zoo.make(request.param)

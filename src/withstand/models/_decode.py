@@ -29,7 +29,7 @@ PADDING = 128
 """Most of them that only fill up shorter prompts: for more, another pass takes less time."""
 SHARED = 16
 """A common prefix of fewer tokens is not worth a pass of its own."""
-NUCLEUS = 512
+NUCLEUS = 2_048
 """Most probable tokens that are looked at for a nucleus before more are: a whole vocabulary takes long to sort."""
 
 
