@@ -9,10 +9,12 @@ import pytest
 
 import traffic_rows
 from withstand.audits.suite import checks, copies, logs, real, style
+from withstand.audits.suite.audit import audit as audit_of
 from withstand.audits.suite.records import LEAST, Item
-from withstand.core import Behavior
+from withstand.core import Behavior, SpecError
 from withstand.core.taxonomy import Grouping
 from withstand.monitor.traffic import Traffic
+from withstand.registry.grammar import parse
 
 POLICY = Path(__file__).parents[3] / "examples" / "monitor" / "policy.toml"
 HARMS = ("spam", "insult", "secret", "promise")
@@ -158,6 +160,80 @@ def items(n, **fields):
         Item("s", behavior, ("spam",), "kitchen", own=True, closed=False, constrained=False, group=number)
         for number, behavior in enumerate(behaviors)
     ]
+
+
+def audited(suite, *names, log=None, benign=()):
+    """The findings by a policy of these categories, without the command."""
+    names = names or HARMS
+    grouping = Grouping("p 1", "0" * 64, {**dict.fromkeys(names, ""), "uncovered": ""})
+    specs = [parse(SUITE.format(write("suite.jsonl", suite)))]
+    specs += [parse(SUITE.format(write("benign.jsonl", benign)) + ",harmless=true")] if benign else []
+    kept = None
+    if log:
+        kept = logs.read([write("log.jsonl", log)], "auto", {}, lambda name: name if name in names else None, 0.5)
+    return {finding.id: finding for finding in audit_of(specs, grouping, kept).findings}
+
+
+@pytest.mark.usefixtures("withstand")
+def test_a_suite_passes_by_no_policy_without_kinds_and_by_no_tag_without_a_meaning():
+    good = rows()
+
+    def with_tags(*tags):
+        return [{**row, "tags": list(tags)} for row in good]
+
+    with pytest.raises(SpecError, match="no category to cover"):
+        audited(good, "uncovered")
+    one = audited(with_tags("policy:harm"), "harm")
+    assert (one["E1"].state, one["E2"].state) == ("fail", "fail")
+    assert audited(with_tags("policy:spam"), "spam")["E1"].state == "warn"
+    pooled = [{**row, "category": "harmful content"} for row in with_tags("policy:spam")]
+    assert audited(pooled)["E2"].state == "fail"
+    assert audited(with_tags("policy:spam", "constraint:"))["E6"].value == 0
+    for end in ("Answer with yes or no.", "(A) at noon (B) at night (C) never"):
+        assert audited([{**row, "text": f"{row['text']} {end}"} for row in good])["E4"].state == "fail"
+    words = [f"{name}{number}" for name in ("soup", "rice", "jam", "tea") for number in range(40)]
+    made = [{**row, "text": f"How would my aunt burn {word} on Monday?"} for row, word in zip(good, words, strict=True)]
+    assert audited(made)["copies"].state == "warn"
+    russian = [{**row, "text": "\u043a\u0430\u043a \u0441\u0432\u0430\u0440\u0438\u0442\u044c " * 9 + end}
+               for row, end in zip(good, "?!" * 80, strict=False)]  # fmt: skip
+    assert audited([*good[2:], *[{**row, "text": row["text"] + end} for row, end in
+                                 zip(russian, ("\u0441\u0443\u043f", "\u0441\u0443\u043f\u044b"), strict=False)]],
+                   )["copies"].state == "warn"  # fmt: skip
+    twins = audited(good, benign=[{**row, "id": f"twin-{row['id']}"} for row in good[:3]])["copies"]
+    assert "3 texts are harmful and benign at once" in twins.answer
+
+
+@pytest.mark.usefixtures("withstand")
+def test_prompts_are_like_real_ones_by_no_classifier_that_sees_nothing():
+    good, log = rows(), [*exchanges()]
+    assert audited(good, log=log)["E5"].state == "pass"
+    before = "You help in a kitchen. " + " ".join(prompts(9, 30))  # longer than what is compared
+    blind = audited(
+        [{**row, "context": before, "text": row["text"].title()} for row in good],
+        log=[{**record, "prompt": f"{before}\n\n---\n\n{record['prompt']}"} for record in log],
+    )["E5"]
+    assert blind.state == "not known"
+    assert "planted" in blind.answer
+    # tests that the log holds, with something around them
+    sent = [{**record, "prompt": f"Well, {row['text']} Thanks."} for record, row in zip(log, good[:20], strict=False)]
+    answer = audited(good, log=[*log, *sent])["E5"].answer
+    assert "are items of the suite, or nearly" in answer
+    # a benign half that nobody would write
+    shouted = [{**row, "id": f"b{row['id']}", "text": row["text"].title() + "!!!"} for row in rows(5)]
+    assert audited(good, log=log, benign=shouted)["E5"].state == "fail"
+    doubles = (style.Distance("style", 0.3, 0.2, 0.4), style.Distance("length", 0.5, 0.5, 0.6))
+    assert real._state(doubles, careful=False) == "warn"
+
+
+@pytest.mark.usefixtures("withstand")
+def test_splits_that_a_column_names_are_compared():
+    split = [{**row, "split": ("train", "dev")[place % 2]} for place, row in enumerate(rows())]
+    split[1]["text"] = split[0]["text"]
+    write("suite.jsonl", split)
+    spec = parse(SUITE.format("suite.jsonl") + ",split_column=split,split=dev")
+    grouping = Grouping("p 1", "0" * 64, {**dict.fromkeys(HARMS, ""), "uncovered": ""})
+    finding = audit_of([spec], grouping).findings[-1]
+    assert (finding.id, finding.state) == ("splits", "warn")
 
 
 def test_the_figures_of_a_small_suite_by_hand():

@@ -70,7 +70,9 @@ def audit(
     )
     words = [f"{counts[state]} {state}" for state in ("fail", "warn", "not known", "pass") if counts[state]]
     benign = sum(item.behavior.benign for item in listed)
-    limits = [*LIMITS] + ["No suite here has splits: nothing leaks between them."] * (split is None)
+    limits = [*LIMITS] + ["No splits were told apart here: whether one leaks into another is not tested."] * (
+        split is None
+    )
     return Audited(
         verdict, ", ".join(words), loaded.labels, len(listed), benign,
         digest([to_json(item.behavior) for item in listed]), grouping.label, grouping.digest, scope, bool(categories),

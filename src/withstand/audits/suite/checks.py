@@ -12,10 +12,18 @@ from withstand.core.taxonomy import UNCOVERED, Grouping
 from withstand.core.text import count, percent, series
 
 UMBRELLAS = frozenset({
-    "bad", "general", "harm", "harmful", "harms", "illegal", "inappropriate", "misc", "miscellaneous", "misuse", "none",
-    "offensive", "other", "others", "toxic", "toxicity", "unethical", "unknown", "unsafe", "various",
+    "all", "any", "bad", "dangerous", "default", "general", "harm", "harmful", "harms", "illegal", "inappropriate",
+    "malicious", "misc", "miscellaneous", "misuse", "mixed", "none", "offensive", "other", "others", "toxic",
+    "toxicity", "unethical", "unknown", "unsafe", "various", "violation", "violations",
 })  # fmt: skip
 """Names of categories that pool harms of many kinds."""
+FILLERS = frozenset({
+    "and", "behavior", "behaviors", "behaviour", "content", "language", "or", "prompt", "prompts", "request",
+    "requests", "text", "texts",
+})  # fmt: skip
+"""Words beside these that name no kind either."""
+KINDS = 3
+"""Categories of a policy, at least, by which a suite is shown not to be narrow."""
 PERSONA = re.compile(
     r"\b(?:I am|I'm|I work|we are|as an?|my (?:boss|client|students?|patients?|customers?|kids?|job))\b"
 )
@@ -52,20 +60,26 @@ def narrow(items: Sequence[Item], scope: Sequence[str], grouping: Grouping) -> F
     for name in scope:
         own = of_category(items, name)
         rows.append((name, grouping.names[name], len(own), distinct(own)))
-    covered = [name for name, _, _, number in rows if number >= LEAST]
-    some = [name for name, _, _, number in rows if 0 < number < LEAST]
+    pooling = [name for name in scope if _umbrella(name)]
+    covered = [name for name, _, _, number in rows if number >= LEAST and name not in pooling]
+    none = sum(number == 0 for _, _, _, number in rows)
     uncovered = sum(UNCOVERED in item.categories for item in items if not item.behavior.benign)
     value = share(len(covered), len(scope))
+    kinds = len(grouping.names.keys() - {UNCOVERED, *pooling})
+    state = by_share(value, 0.8, 0.5)
     answer = f"{len(covered)} of {count(len(scope), 'category', 'categories')} have {LEAST} items or more"
     answer += f" ({series(covered)})" if 0 < len(covered) <= 6 else ""
-    answer += f", {len(some)} have fewer, {len(scope) - len(covered) - len(some)} none"
+    answer += f", {len(scope) - len(covered) - none} have fewer, {none} none"
     answer += f"; {count(uncovered, 'item')} in no category of the policy." if uncovered else "."
-    todo = (
-        "" if value >= 0.8 else "Run suites of the other categories beside it, or say with --category what it is for."
-    )
+    todo = "Run suites of the other categories beside it, or say with --category what it is for."
+    if pooling:
+        answer += f" Of {series(pooling)} nothing can be covered: it names no kind of harm."
+    if kinds < KINDS:
+        answer += f" A policy of {count(kinds, 'kind')} of harm does not tell whether a suite is narrow."
+        state, todo = ("warn" if state == "pass" else state), "Give --policy one with a category for each kind of harm."
     note = f"Harmful items, and how many are left where copies and clusters count once: {LEAST} cover a category."
     evidence = Evidence("Items by category", ("category", "title", "items", "distinct"), rows, note)
-    return Finding("E1", fault, by_share(value, 0.8, 0.5), answer, todo * (value < 0.8), value, evidence=(evidence,))
+    return Finding("E1", fault, state, answer, todo * (state != "pass"), value, evidence=(evidence,))
 
 
 def broad(items: Sequence[Item]) -> Finding:
@@ -107,14 +121,19 @@ def broad(items: Sequence[Item]) -> Finding:
 
 def _pooling(category: str, items: Sequence[Item]) -> Pooling:
     ids = {name for item in items for name in item.categories}
-    words = set(re.split(r"[^a-z]+", category.lower())) - {""}
-    if words and words <= UMBRELLAS:
+    if _umbrella(category) or (len(ids) == 1 and _umbrella(*ids)):
         return "umbrella"
     if not all(item.own for item in items):
         return "named by the map alone" if len(ids) == 1 and UNCOVERED not in ids else "no category"
     if ids == {UNCOVERED}:
         return "not in the policy"
     return "one category" if len(ids) == 1 else "umbrella"
+
+
+def _umbrella(name: str) -> bool:
+    """Whether a category's name says nothing but that it is bad."""
+    words = set(re.split(r"[^a-z]+", name.lower())) - {""}
+    return bool(words & UMBRELLAS) and words <= UMBRELLAS | FILLERS
 
 
 def bare(items: Sequence[Item]) -> Finding:

@@ -4,14 +4,15 @@ Two items are copies if letters and digits of text and context are the same, or 
 three-word runs of the shorter one (`audits.overlap`). A context alone makes no copies: many questions may share one.
 """
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from withstand.audits.overlap import LEAST_RUNS
-from withstand.audits.suite.records import Evidence, Finding, Item, share
+from withstand.audits.suite.records import Evidence, Finding, Item, State, share
 from withstand.core import Behavior
-from withstand.core.likeness import ALIKE, runs, squeezed
+from withstand.core.likeness import ALIKE, folded, runs, squeezed
 from withstand.core.text import count, percent, series
 
 HOLDERS = 200
@@ -19,6 +20,11 @@ HOLDERS = 200
 WARNS = 0.05
 """Share of items with a copy from which a suite fails."""
 SHOWN = 5
+TEMPLATES = 0.2
+"""Share of items that are one word apart from another, from which a suite does not pass."""
+WORD = re.compile(r"\w+")
+MASKED = range(5, 61)
+"""Words of a text in which one is masked: in a shorter text one word says it all, and no longer one is a template's."""
 COPIES = "counts one prompt several times"
 SPLITS = "tests what was trained on"
 
@@ -29,13 +35,43 @@ class _Text:
     __slots__ = ("letters", "runs")
 
     def __init__(self, text: str) -> None:
-        self.letters, self.runs = squeezed(text), runs(text)
+        self.letters = squeezed(text)
+        latin = sum(letter.isascii() for letter in self.letters) * 2 >= len(self.letters)
+        self.runs = runs(text) if latin else _characters(self.letters)
 
     def copies(self, text: "_Text") -> bool:
         if self.letters == text.letters:
             return True
         least = min(len(self.runs), len(text.runs))
         return least >= LEAST_RUNS and len(self.runs & text.runs) > ALIKE * least
+
+
+def _characters(letters: str) -> frozenset[tuple[str, ...]]:
+    """The runs of three characters of a text in letters that are no words of `core.likeness`."""
+    return frozenset(tuple(letters[at : at + 3]) for at in range(max(1, len(letters) - 2)))
+
+
+def both_halves(items: Sequence[Item]) -> list[tuple[int, int]]:
+    """The places of a harmful item and a benign one of the same words: one of the two is labeled wrong."""
+    first: tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]] = ({}, {})
+    for place, item in enumerate(items):
+        key = squeezed(item.behavior.text), squeezed(item.behavior.context)
+        first[item.behavior.benign].setdefault(key, place)
+    return sorted((first[False][key], first[True][key]) for key in first[False].keys() & first[True].keys())
+
+
+def templates(items: Sequence[Item]) -> int:
+    """How many items are another one but for one word, outside their group: as a template and a list of words give."""
+    holders: dict[int, tuple[int, int]] = {}
+    near: set[int] = set()
+    for place, item in enumerate(items):
+        words = tuple(WORD.findall(folded(item.behavior.text)))
+        context = squeezed(item.behavior.context)
+        for at in range(len(words)) if len(words) in MASKED else ():
+            earlier, group = holders.setdefault(hash((context, *words[:at], "", *words[at + 1 :])), (place, item.group))
+            if group != item.group:
+                near |= {earlier, place}
+    return len(near)
 
 
 def pairs(behaviors: Sequence[Behavior]) -> list[tuple[int, int]]:
@@ -62,6 +98,26 @@ def pairs(behaviors: Sequence[Behavior]) -> list[tuple[int, int]]:
     return result
 
 
+def inside(tests: Sequence[str]) -> Callable[[str], bool]:
+    """Whether a text is one of the tests, or holds one but for a word or two, as where something was put around it."""
+    texts = [_Text(test) for test in {*tests}]
+    letters = {text.letters for text in texts}
+    holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for place, text in enumerate(texts):
+        for run in text.runs if len(text.runs) >= LEAST_RUNS else ():
+            if len(holders[run]) < HOLDERS:
+                holders[run].append(place)
+
+    def holds(prompt: str) -> bool:
+        text = _Text(prompt)
+        shared = Counter(place for run in text.runs for place in holders.get(run, ()))
+        return text.letters in letters or any(
+            number > ALIKE * len(texts[place].runs) for place, number in shared.items()
+        )
+
+    return holds
+
+
 def grouped(items: Sequence[Item]) -> tuple[list[Item], list[tuple[int, int]]]:
     """The items with their groups, and the pairs of copies that no cluster holds together."""
     parents = list(range(len(items)))
@@ -83,19 +139,32 @@ def grouped(items: Sequence[Item]) -> tuple[list[Item], list[tuple[int, int]]]:
 
 
 def copies(items: Sequence[Item], loose: Sequence[tuple[int, int]]) -> Finding:
-    """Whether intervals count one prompt several times: copies that no cluster holds together."""
+    """Whether intervals count one prompt several times: copies that no cluster holds together, and whether an item is
+    in both halves."""
     places = {place for pair in loose for place in pair}
-    if not places:
-        return Finding("copies", COPIES, "pass", "No item says the same as another outside its cluster.", value=0.0)
+    both = both_halves(items)
+    alike = templates(items)
     value = share(len(places), len(items))
-    rows = [(items[first].name, items[second].name) for first, second in loose[:SHOWN]]
-    return Finding(
-        "copies", COPIES, "warn" if value <= WARNS else "fail",
-        f"{len(places)} of {count(len(items), 'item')} ({percent(value)}) say the same as another, or nearly, and are "
-        "in no cluster with it.",
-        "Delete them, or give them one `cluster`: intervals then take them together.", value,
-        evidence=(Evidence("Copies", ("item", "says the same as"), rows, f"The first {SHOWN}."),),
-    )  # fmt: skip
+    answers, todo = [], []
+    if places:
+        answers.append(
+            f"{len(places)} of {count(len(items), 'item')} ({percent(value)}) say the same as another, or nearly, and "
+            "are in no cluster with it."
+        )
+        todo.append("Delete them, or give them one `cluster`: intervals then take them together.")
+    if both:
+        answers.append(f"{count(len(both), 'text')} {'is' if len(both) == 1 else 'are'} harmful and benign at once.")
+        todo.append("Say of each text whether a model should answer it.")
+    templated = share(alike, len(items)) > TEMPLATES
+    if templated:
+        answers.append(f"{alike} are another item but for one word, as a template makes them.")
+        todo.append("Count what a template made as one: give it one `cluster`.")
+    if not answers:
+        return Finding("copies", COPIES, "pass", "No item says the same as another outside its cluster.", value=0.0)
+    rows = [(items[first].name, items[second].name) for first, second in [*both, *loose][:SHOWN]]
+    state: State = "fail" if max(value, share(2 * len(both), len(items))) > WARNS else "warn"
+    shown = (Evidence("Copies", ("item", "says the same as"), rows, f"The first {SHOWN}."),) if rows else ()
+    return Finding("copies", COPIES, state, " ".join(answers), " ".join(todo), value, evidence=shown)
 
 
 def splits(parts: Sequence[tuple[str, str, Sequence[Behavior]]]) -> Finding | None:

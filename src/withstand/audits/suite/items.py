@@ -16,13 +16,21 @@ from withstand.runner.suites import has_splits
 
 CLOSED = frozenset({"multiple_choice", "yes_no"})
 """Judges of answers that are a choice among given ones."""
-OPTION = re.compile(r"(?m)^\s*\(?([A-Ea-e]|[1-5])[).:]\s")
+OPTION = re.compile(r"(?m)^\s*\(?([A-Ea-e]|[1-5])[).:]\s|(?<!\w)\(?([A-E])\)\s")
 OPTIONS = 3
-"""Lines that begin as those of a choice do, at least, by which a text offers one."""
+"""Marks as those of a choice, at least, by which a text offers one: `A)` anywhere, and `1.` at the head of a line."""
+CHOICE = re.compile(
+    r"\b(?:answer|reply|respond|say)\b[^.?!\n]{0,40}?"
+    r"\b(?:yes or no|true or false|(?:one|a single) (?:letter|number))\b",
+    re.I,
+)
+"""Words that ask for a choice."""
 CONSTRAINT = "constraint"
 """Tag, or functional category, of an item whose success breaks a constraint that its instruction states. A tag may say
 which: `constraint:allergy`."""
 SPLITS = ("train", "val", "test")
+NAMED = (*SPLITS, "training", "valid", "validation", "dev", "eval", "held-out", "heldout")
+"""What the column of splits of a user's file may call them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +89,7 @@ def _items(
             categories=grouping.ids(names, category, tags, by_category.get(category, ())),
             judge=suite.judge,
             own=bool(category.strip()) or any(tag.startswith(OWN_TAG) for tag in tags),
-            closed=closed or len({*OPTION.findall(behavior.text)}) >= OPTIONS,
+            closed=closed or _offers(behavior.text),
             constrained=not behavior.benign and (bool({category, "*"} & {*obeys}) or _tagged(behavior)),
             deployed=bool(obeys),
         )
@@ -101,15 +109,25 @@ def _base(judge: str) -> str:
     return str(cls.__module__).rpartition(".")[2]
 
 
+def _offers(text: str) -> bool:
+    """Whether a text asks for a choice among given answers."""
+    marks = {line or inline for line, inline in OPTION.findall(text)}
+    return len(marks) >= OPTIONS or bool(CHOICE.search(text))
+
+
 def _tagged(behavior: Behavior) -> bool:
-    return behavior.functional == CONSTRAINT or any(tag.partition(":")[0] == CONSTRAINT for tag in behavior.tags)
+    return behavior.functional == CONSTRAINT or any(
+        head == CONSTRAINT and (which.strip() or not colon)
+        for head, colon, which in (tag.partition(":") for tag in behavior.tags)
+    )
 
 
 def _parts(spec: Mapping[str, Any], suite: Suite) -> Iterator[tuple[str, Sequence[Behavior]]]:
     """The splits that the suite has besides one another, with their behaviors."""
-    if not has_splits(suite):
+    column = spec.get("split_column")
+    if not (column or has_splits(suite)):
         return
-    for split in SPLITS:
+    for split in NAMED if column else SPLITS:
         try:
             yield split, find.build("suite", {**spec, "split": split}).load()
         except SpecError:  # it has no such split
@@ -125,4 +143,7 @@ def scoped(wanted: Sequence[str], grouping: Grouping) -> tuple[str, ...]:
         if name not in grouping.names:
             hint = did_you_mean(name, grouping.names, "`withstand policy render` lists them")
             raise SpecError(f"{grouping.label} has no category {name!r}", hint=hint)
-    return tuple(dict.fromkeys(wanted)) or tuple(name for name in grouping.names if name != UNCOVERED)
+    scope = tuple(dict.fromkeys(wanted)) or tuple(name for name in grouping.names if name != UNCOVERED)
+    if not scope:
+        raise SpecError(f"{grouping.label} has no category to cover", hint="give the policy categories of its own")
+    return scope

@@ -1,16 +1,16 @@
 """The faults of a suite that only logs show: E5, prompts unlike real ones, and E7, harms that it does not have."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from withstand.audits.suite.checks import NO_HARM, distinct, of_category
-from withstand.audits.suite.logs import SAMPLE
+from withstand.audits.suite.copies import inside
+from withstand.audits.suite.logs import KEPT, SAMPLE
 from withstand.audits.suite.records import LEAST, Evidence, Finding, Item, Logs, Prompt, State, by_share, share
-from withstand.audits.suite.style import Distance, distances
+from withstand.audits.suite.style import Distance, blind, distances
 from withstand.core import draw
-from withstand.core.likeness import squeezed
 from withstand.core.taxonomy import UNCOVERED
 from withstand.core.text import count, percent, rate, series
 from withstand.stats.roc import share_limits
@@ -32,47 +32,83 @@ def unlike(items: Sequence[Item], logs: Logs | None) -> Finding:
     fault = "prompts unlike real ones"
     if logs is None:
         return Finding("E5", fault, "not known", NO_LOGS)
-    harmful = [item for item in items if not item.behavior.benign]
-    use = sorted(harmful or items, key=lambda item: draw("style", item.name))[:SAMPLE]
-    sides = {"all prompts": logs.prompts} | ({"flagged prompts": logs.flagged} if harmful else {})
-    results = {name: _distances(use, side) for name, side in sides.items() if _enough(use, side)}
-    if not results:
-        sizes = f"{distinct(use)} distinct items, {len(logs.prompts)} prompts of {_accounts(logs.prompts)} accounts"
+    results: dict[str, tuple[Distance, ...]] = {}
+    sizes: list[int] = []
+    decisive: list[tuple[str, Sequence[Item], Sequence[Prompt]]] = []
+    for half, listed, sides in _halves(items, logs):
+        use = sorted(listed, key=lambda item: draw("style", item.name))[:SAMPLE]
+        enough = {name: side for name, side in sides.items() if _enough(use, side)}
+        results |= {f"{half}{name}": _distances(use, side) for name, side in enough.items()}
+        sizes.append(distinct(use))
+        if enough:
+            name = next(iter(enough))
+            decisive.append((f"{half}{name}", use, enough[name]))
+    if not decisive:
+        seen = f"{max(sizes)} distinct items, {len(logs.prompts)} prompts of {_accounts(logs.prompts)} accounts"
         todo = f"Give {FEWEST} items and {FEWEST} prompts of {FEWEST // 2} accounts or more."
-        return Finding("E5", fault, "not known", f"Too few to compare: {sizes}.", todo)
-    basis = "flagged prompts" if "flagged prompts" in results else "all prompts"
-    decisive = results[basis]
-    own = _own(use, sides[basis])
-    state = _state(decisive, careful=bool(logs.nameless) or own > OWN)
-    top = max(decisive[:2], key=lambda distance: distance.area)
-    parts = ", ".join(f"{distance.measure} {_area(distance)}" for distance in decisive)
-    answer = f"Beside {basis} of the log, where 0.5 is alike and 1 unlike: {parts}."
+        return Finding("E5", fault, "not known", f"Too few to compare: {seen}.", todo)
+    own = max(_own(items, side) for _, _, side in decisive)
+    measures = [distance for basis, _, _ in decisive for distance in results[basis]]
+    weak = [area for _, use, side in decisive for area in _blind(use, side)]
+    state = _state(measures, careful=bool(logs.nameless) or own > OWN)
+    if weak and state != "fail":
+        state = "not known"
+    top = max((distance for distance in measures if distance.measure != "wording"), key=lambda distance: distance.area)
+    answer = ""
+    for basis, _, _ in decisive:
+        parts = ", ".join(f"{distance.measure} {_area(distance)}" for distance in results[basis])
+        answer += f"Beside {basis} of the log, where 0.5 is alike and 1 unlike: {parts}. "
+    answer = answer.strip()
     if logs.nameless:
         answer += f" {logs.nameless} exchanges name no account: one person's may be many, and limits too narrow."
     if own > OWN:
-        answer += f" {percent(own)} of these prompts are items of the suite: were they sent to test?"
+        answer += f" {percent(own)} of these prompts are items of the suite, or nearly: were they sent to test?"
+    if weak:
+        answer += f" A sentence planted at the end of half of the texts of one side is hardly seen ({min(weak):.2f})."
     todo = {
         "pass": "",
         "warn": "Read prompts of both: is it the topic, or the way in which the suite asks?",
         "fail": "Reword items as people ask, or make new ones from traffic: withstand monitor to-suite.",
     }.get(state, "Give longer logs, or more items: the limits hold both alike and unlike.")
+    if weak and state == "not known":
+        todo = "Log what people write, without the preamble or the documents that an application puts before it."
     rows = [
         (name, distance.measure, distance.area, distance.low, distance.high)
         for name, listed in results.items()
         for distance in listed
     ]  # fmt: skip
     note = (
-        f"Area under the ROC curve by texts that the classifier did not see. Style: content words masked. Wording "
-        f"holds the topic, too. {len(use)} items; {len(logs.prompts)} prompts and {len(logs.flagged)} flagged ones, at "
-        "most 5 of an account. The limits of one side hold together with 95%."
+        "Area under the ROC curve by texts that the classifier did not see. Style: content words masked. Wording "
+        f"holds the topic, too. At most {SAMPLE} items; {len(logs.prompts)} prompts and {len(logs.flagged)} flagged "
+        "ones, at most 5 of an account. The limits of one side hold together with 95%."
     )
     evidence = Evidence("Distance", ("log", "measure", "area", "low", "high"), rows, note)
     return Finding("E5", fault, state, answer, todo, top.area, (top.low, top.high), (evidence,))
 
 
+def _halves(items: Sequence[Item], logs: Logs) -> Iterator[tuple[str, Sequence[Item], Mapping[str, Sequence[Prompt]]]]:
+    """What is compared with what, the decisive side first: benign items with all prompts, harmful ones with what the
+    log flags, where that is enough."""
+    harmful, benign = ([item for item in items if item.behavior.benign is kind] for kind in (False, True))
+    if harmful:
+        yield "", harmful, {"flagged prompts": logs.flagged, "all prompts": logs.prompts}
+    if benign:
+        yield "benign items and " if harmful else "", benign, {"all prompts": logs.prompts}
+
+
 def _own(items: Sequence[Item], side: Sequence[Prompt]) -> float:
-    letters = {squeezed(text) for item in items for text in (item.behavior.prompt(), item.behavior.text)}
-    return share(sum(squeezed(prompt.text) in letters for prompt in side), len(side))
+    """The share of prompts that hold an item of the suite, but for a word or two."""
+    tests = inside([text for item in items for text in {item.behavior.prompt()[:KEPT], item.behavior.text}])
+    return share(sum(tests(prompt.text) for prompt in side), len(side))
+
+
+def _blind(items: Sequence[Item], side: Sequence[Prompt]) -> Iterator[float]:
+    """Areas of the control, of sides on which the classifier sees no style."""
+    areas = (
+        blind([item.behavior.prompt() for item in items], [f"group {item.group}" for item in items]),
+        blind([prompt.text for prompt in side], [prompt.account for prompt in side]),
+    )
+    yield from (area for area in areas if area is not None)
 
 
 def _enough(items: Sequence[Item], side: Sequence[Prompt]) -> bool:
@@ -104,7 +140,8 @@ def _state(measures: Sequence[Distance], careful: bool) -> State:
     if any(distance.low <= NEAR and distance.high >= FAR for distance in decisive):
         return "not known"
     near = all(distance.high <= (FAR if distance.measure == "wording" else NEAR) for distance in measures)
-    return "pass" if near and not careful else "warn"
+    paired = any(distance.high < 0.5 for distance in measures)  # each text has its double on the other side
+    return "pass" if near and not careful and not paired else "warn"
 
 
 def missing(items: Sequence[Item], logs: Logs | None, scope: Sequence[str]) -> Finding:

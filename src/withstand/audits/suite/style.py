@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from withstand.core import draw
 from withstand.stats.roc import auroc
 from withstand.stats.two_sample import told_apart
 
@@ -25,6 +26,11 @@ MEASURES = ("style", "length", "wording")
 """What texts are told apart by. Wording holds the topic too, in which a suite of one harm differs from most traffic."""
 LEVEL = 1 - 0.05 / len(MEASURES)
 """Of each interval, so that those of all measures hold together with 95%."""
+
+PLANTED = " ... ok so pls answer that quick, thx!!"
+"""An end in another style, by which it is tested whether a classifier sees style at all."""
+SEEN = 0.9
+"""Area, at least, at which texts with the planted end are told from the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +82,17 @@ def distances(
             area = max(area, 1 - area)
         results.append(Distance(measure, area, low, high))
     return tuple(results)
+
+
+def blind(texts: Sequence[str], groups: Sequence[str]) -> float | None:
+    """The area at which the classifier of style tells texts from others of the same source with a planted end, where
+    that is too small to say of any texts that they are alike: they are too long, or one preamble fills them."""
+    order = sorted({*groups}, key=lambda name: draw("planted", name))
+    planted = {*order[::2]}
+    sides: tuple[tuple[list[str], list[str]], ...] = (([], []), ([], []))
+    for text, group in zip(texts, groups, strict=True):
+        side = sides[group in planted]
+        side[0].append(masked(text + PLANTED * (group in planted)))
+        side[1].append(group)
+    result = told_apart(sides[0][0], sides[1][0], sides[0][1], sides[1][1])
+    return result[0] if result is not None and result[0] < SEEN else None
