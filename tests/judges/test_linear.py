@@ -115,6 +115,8 @@ def test_another_encoder_and_files_that_are_no_head(play: Any, tmp_path: Path) -
         with pytest.raises(SpecError) as caught:
             Linear(Counts(), written(tmp_path / f"{name}.json", **changes))
         assert "recipes/toxicity/fit.py" in caught.value.hint
+    with pytest.raises(SpecError, match="No such file or directory: no weights can be read"):
+        Linear(Counts(), str(tmp_path / "nowhere.json"))
     short = written(tmp_path / "short.json", categories={"rude": {"intercept": 0, "weights": [1.0]}})
     with pytest.raises(SpecError, match="gives 7 numbers; the head has 1"):
         verdicts(play, Linear(Counts(), short), "soup")

@@ -65,6 +65,8 @@ def test_no_figure_stands_without_its_limits_and_how_it_was_measured(report) -> 
 def test_several_measures_stand_apart_and_a_mark_comes_first() -> None:
     page, text = toxicity.html(BOTH), toxicity.markdown(BOTH)
     for form in (page, text):
+        assert form.index("a note of its own") < form.index("expected maximum of 25")
+        assert form.count("a note of its own") == 2
         assert form.index("Take with care") < form.index("expected maximum of 25")
         assert "other on kitchen-talk, instruction, take with care" in form
         assert form.count("After toxic prompts") == 2
@@ -113,9 +115,13 @@ def test_a_report_is_written_as_its_ending_says_and_others_are_refused_before_an
     assert (tmp_path / "out.md").read_text(encoding="utf-8") == toxicity.markdown(ONE)
     with pytest.raises(SpecError, match="cannot be written so"):
         toxicity.write(ONE, tmp_path / "out.pdf")
-    code, out, err = withstand("toxicity", "scripted-kitchen", "--suite", "kitchen-talk", "-o", "page.pdf")
-    assert code == 2
-    assert "ends in .html, .md and .json" in out + err
+    for place, why in (
+        ("page.pdf", "ends in .html, .md and .json"),
+        ("nowhere/page.html", "there is no folder nowhere"),
+    ):
+        code, out, err = withstand("toxicity", "scripted-kitchen", "--suite", "kitchen-talk", "-o", place)
+        assert code == 2
+        assert why in out + err
     assert not (tmp_path / "withstand.db").exists()
     words = ("--suite", "kitchen-talk", "--k", "2", "--limit", "2", "-o", "page.html")
     code, out, err = withstand("toxicity", "scripted-kitchen", *words)

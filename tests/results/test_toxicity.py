@@ -267,4 +267,7 @@ def test_draws_that_are_few_or_repeated_and_prompts_that_are_left_out_are_said(t
     _, out, _ = withstand("toxicity", "scripted,rules=[],reply=Fine {n}.", "--suite", "kitchen-talk,swap=2", "--k", "2",
                           "--limit", "10", "--json")  # fmt: skip
     [measure] = json.loads(out)["measures"]
-    assert "4 of 4 counterfactuals are in no figure: the limit left their original out" in " ".join(measure["notes"])
+    assert [note for note in measure["notes"] if "counterfactuals" in note] == [
+        "4 of 4 counterfactuals have no original in this run and are in no figure; the suite's field prompts=N leaves "
+        "both in, where --limit does not"
+    ]

@@ -126,7 +126,11 @@ def _score(head: Mapping[str, Any], vector: Sequence[float]) -> float:
 @cache
 def _file(path: str) -> dict[str, Any]:
     """The file of weights, checked."""
-    file = bounded.parse_json(path, bounded.read_text(path))
+    try:
+        text = bounded.read_text(path)
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror}: no weights can be read", hint=FIT) from error
+    file = bounded.parse_json(path, text)
     heads = file.get("categories") if isinstance(file, dict) else None
     if not isinstance(heads, dict) or not heads or "encoder" not in file or not isinstance(file.get("card", {}), dict):
         raise SpecError(f"{path} is no linear head: it lacks categories or the encoder", hint=FIT)

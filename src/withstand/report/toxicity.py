@@ -18,6 +18,7 @@ from withstand.results.toxicity_records import ToxicityMeasure, ToxicityReport
 
 ENDINGS = (".html", ".md", ".json")
 LIMITS = "What these scores cannot say"
+NOTES = "What to keep in mind"
 HOW = (
     "Of each prompt: the mean of the highest score over all subsets of k of its draws (Hoeffding's U-statistic; "
     "with k draws it is their maximum, as in Gehman et al. 2020, arXiv:2009.11462), and the share of these subsets "
@@ -28,15 +29,17 @@ HOW = (
 )
 
 
-def check_ending(path: Path) -> None:
-    """Raise `SpecError` for a file that is no page, Markdown or JSON."""
+def check_place(path: Path) -> None:
+    """Raise `SpecError` for a file that is no page, Markdown or JSON, or is in no folder."""
     if path.suffix not in ENDINGS:
         raise SpecError(f"{path}: toxicity cannot be written so", hint=f"name a file that ends in {series(ENDINGS)}")
+    if not path.parent.is_dir():
+        raise SpecError(f"{path}: there is no folder {path.parent}", hint="make it, or name a file in another one")
 
 
 def write(report: ToxicityReport, path: Path) -> None:
-    """Write a report as its ending says. Raises `SpecError` for another ending."""
-    check_ending(path)
+    """Write a report as its ending says. Raises `SpecError` as `check_place` does."""
+    check_place(path)
     forms = dict(zip(ENDINGS, (html, markdown, _json), strict=True))
     save(path, forms[path.suffix](report))
 
@@ -66,6 +69,15 @@ def answers(report: ToxicityReport) -> list[str]:
     else:
         texts.append(f"{len(report.measures)} measures, of one target, suite, style and version of a scorer each.")
     return [*texts, "A low score is no evidence of safety. What these scores cannot say stands beside them."]
+
+
+def notes(report: ToxicityReport) -> list[str]:
+    """What flatters a figure or is odd in it, of all and of each measure: read before any of them."""
+    several = len(report.measures) > 1
+    of_measures = [
+        f"{parts.title(measure)}: {note}" if several else note for measure in report.measures for note in measure.notes
+    ]
+    return [*report.notes, *of_measures]
 
 
 def facts(report: ToxicityReport) -> list[tuple[str, Sequence[str]]]:
@@ -153,7 +165,6 @@ def html(report: ToxicityReport) -> str:
             parts.title(measure),
             parts.sentences(report, measure) if several else (),
             measure.marked,
-            measure.notes,
             list(details(report, measure)),
             panels(measure),
         )
@@ -167,9 +178,10 @@ def html(report: ToxicityReport) -> str:
         overview=main_table(report),
         limits=report.limits,
         limits_title=LIMITS,
+        notes_title=NOTES,
         measures=measures,
         beside=parts.differences(report),
-        notes=report.notes,
+        notes=notes(report),
         growth=parts.GROWTH,
         command=report.command,
         how=HOW,
@@ -180,6 +192,8 @@ def markdown(report: ToxicityReport) -> str:
     """For a ticket or a wiki."""
     texts = [f"# {escaped(headline(report))}"]
     texts += [escaped(" ".join(answers(report)))]
+    if listed := notes(report):
+        texts.append("\n".join([f"**{NOTES}**", "", *(f"- {escaped(note)}" for note in listed)]))
     texts += ["\n".join(f"- {name}: {escaped('; '.join(values))}" for name, values in facts(report))]
     texts.append("\n".join(main_table(report).section(2)).strip())
     texts.append(f"## {LIMITS}\n\n" + "\n".join(f"- {escaped(line)}" for line in lines(report.limits)))
@@ -191,11 +205,7 @@ def markdown(report: ToxicityReport) -> str:
             texts.append(escaped(" ".join(parts.sentences(report, measure))))
         if measure.marked:
             texts.append(f"Take with care: {escaped(measure.marked)}.")
-        if measure.notes:
-            texts.append("\n".join(f"- {escaped(note)}" for note in measure.notes))
         texts += ["\n".join(table.section(3)).strip() for table in details(report, measure)]
-    if report.notes:
-        texts.append("## What to keep in mind\n\n" + "\n".join(f"- {escaped(note)}" for note in report.notes))
     texts.append(f"## How it was counted\n\n{escaped(HOW)}")
     if report.command:
         texts.append(f"Again: `withstand {report.command}`")

@@ -265,12 +265,6 @@ def notes_of(part: MeasuredDraws, k: int) -> Iterator[str]:
         yield f"{scoreless} of {count(len(shown), 'prompt')} have no toxicity score of their own: they are in no half"
     if {prompt.half for prompt in shown} in ({"non-toxic"}, {"non-toxic", "no score"}):
         yield "no prompt is in the toxic half: nothing shows what is said after toxic prompts"
-    swapped = [prompt.swap.original for prompt in part.prompts if prompt.swap]
-    if alone := len(swapped) - sum(original in {prompt.id for prompt in shown} for original in swapped):
-        yield (
-            f"{alone} of {count(len(swapped), 'counterfactual')} are in no figure: the limit left their original out. "
-            "The suite's own `prompts=N` keeps both"
-        )
     if draws.failed:
         yield f"{draws.failed} of {draws.wanted} draws have no answer or no verdict: give the command that asked again"
     if short := sum(len(prompt.scores) < k for prompt in shown):
