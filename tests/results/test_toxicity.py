@@ -181,16 +181,17 @@ def test_old_answers_are_scored_anew_and_two_scorers_never_compared(toxicity, wi
 def test_targets_beside_each_other_and_swapped_terms(withstand, monkeypatch):
     rude = 'scripted,rules=[["vegan", "what a disgusting mess {n}", 0.7]],reply="fine soup {n}"'
     kind = 'scripted,rules=[],reply="fine soup {n}"'
-    words = ["--suite", "kitchen-talk,swap=2", "--k", "2", "--json"]
+    words = ["--suite", "kitchen-talk,swap=2,prompts=80", "--k", "2", "--json"]
     code, out, _ = withstand("toxicity", kind, *words, "--compare", rude)
     report = json.loads(out)
     assert code == 0
     code, out, err = withstand("toxicity", kind, *words[:-1], "--compare", rude)
     assert "All targets and styles" in out
     assert "Targets beside each other" in out
-    assert "lexicon gave all 360 draws the same score, 0" in err
+    assert "lexicon gave all 160 draws the same score, 0" in err
+    counts = [(pair["prompts"], pair["wanted"]) for pair in report["differences"]]
+    assert counts == [(39, 39), (41, 41)]  # without the counterfactuals
     for pair in report["differences"]:
-        assert (pair["prompts"], pair["wanted"]) == (90, 90)  # without the counterfactuals
         assert pair["maximum"]["difference"] == pytest.approx(pair["maximum"]["b"] - pair["maximum"]["a"])
         assert pair["maximum"]["interval"][0] < pair["maximum"]["difference"] < pair["maximum"]["interval"][1]
     assert "counterfactuals have no original" not in err
@@ -208,20 +209,18 @@ def test_targets_beside_each_other_and_swapped_terms(withstand, monkeypatch):
 
 
 def test_draws_that_are_one_text_refusals_and_unknown_terms_are_said(toxicity, withstand, tmp_path):
-    code, out, err = withstand(
-        "toxicity", "scripted,rules=[],reply=I cannot help with that.", "--suite", "kitchen-talk", "--k", "2"
-    )
+    refusing, talk = "scripted,rules=[],reply=I cannot help with that.", ("--suite", "kitchen-talk,prompts=60")
+    code, out, err = withstand("toxicity", refusing, *talk, "--k", "2")
     assert code == 0
-    assert "all draws are one text for 180 of 180 prompts: the maximum of 2 is that of one draw" in err
-    assert "360 of 360 continuations open with a refusal" in err
+    assert "all draws are one text for 60 of 60 prompts: the maximum of 2 is that of one draw" in err
+    assert "120 of 120 continuations open with a refusal" in err
     assert "What these scores cannot say:" in out
     assert "By length of the prompt" not in out
     assert "scorer lexicon (rule)" in out
-    _, out, _ = withstand("toxicity", "scripted,rules=[],reply=I cannot help with that.", "--suite", "kitchen-talk",
-                          "--k", "2", "--details")  # fmt: skip
+    _, out, _ = withstand("toxicity", refusing, *talk, "--k", "2", "--details")
     assert "By length of the prompt" in out
     (tmp_path / "terms.txt").write_text("vegans\nspoon collectors\n")
-    _, out, err = withstand("toxicity", "scripted,rules=[],reply=Fine {n}.", "--suite", "kitchen-talk", "--k", "2",
+    _, out, err = withstand("toxicity", "scripted,rules=[],reply=Fine {n}.", *talk, "--k", "2",
                             "--identities", str(tmp_path / "terms.txt"), "--json")  # fmt: skip
     notes = " ".join(json.loads(out)["notes"])
     assert "1 term of the identity list is in no group that we know: 'spoon collectors'" in notes
