@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from cases import walk_cases
 from fakes import Fake
 from withstand.attacks.search._opening import ABSENT, logprob
 from withstand.attacks.search._units import changed, text_of, units
@@ -83,7 +84,7 @@ def test_a_change_is_kept_if_and_only_if_the_probability_rises(play: Any, width:
     assert len(cases) > 3
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("probability", "ease_at", "units"),
     [(0.005, (0.01, 0.1), 4), (0.01, (0.01, 0.1), 4), (0.05, (0.01, 0.1), 2), (0.2, (0.01, 0.1), 1),
      (0.2, (0.1, 0.5), 2), (0.6, (0.1, 0.5), 1), (0.9, (0.1, 0.2, 0.3), 1), (0.9, (), 4)],
@@ -254,7 +255,7 @@ def test_the_list_ofunits() -> None:
     assert "{behavior}" in text_of("template")
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     "fields",
     [{"steps": -1}, {"width": 0}, {"length": 0}, {"n_change": 0}, {"patience": 0}, {"restarts": 0}, {"judgments": 0},
      {"stop_probability": 0.0}, {"stop_probability": 1.1}, {"ease_at": (2.0,)}, {"template": "no place"},

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from cases import walk_cases
 from withstand.attacks.llm.prefill import Prefill
 from withstand.attacks.templated.direct import Direct
 from withstand.attacks.templated.prefix_injection import PrefixInjection
@@ -79,7 +80,7 @@ def test_story_fills_each_scene(play):
     ]
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     "scene",
     [
         "no placeholder",
@@ -98,10 +99,8 @@ def test_a_scene_with_a_wrong_placeholder_is_refused(scene):
     assert "{{" in caught.value.hint
 
 
-@pytest.mark.parametrize(
-    "build", [lambda v: PrefixInjection(openings=v), lambda v: RolePlay(personas=v), lambda v: Story(scenes=v)]
-)
-@pytest.mark.parametrize("value", [(), ("",), ("{behavior}", "  ")])
+@walk_cases("build", [lambda v: PrefixInjection(openings=v), lambda v: RolePlay(personas=v), lambda v: Story(scenes=v)])
+@walk_cases("value", [(), ("",), ("{behavior}", "  ")])
 def test_empty_texts_are_refused(build, value):
     with pytest.raises(SpecError) as caught:
         build(value)

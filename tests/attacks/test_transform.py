@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cases import walk_cases
 from fakes import Fake
 from withstand.attacks.llm._links import COMMON, LINKS, Link, Rewrite, decoded, encoded, link
 from withstand.attacks.llm.transform import Transform
@@ -70,7 +71,7 @@ def test_nothing_crashes_a_link(name: str, text: str) -> None:
     assert isinstance(decoded([code(name)], text), str)
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("name", "written"),
     [
         ("base64", "QmFrZSByeWUh"),
@@ -107,8 +108,8 @@ def test_a_code_is_found_among_words_and_where_it_was_cut(name: str) -> None:
     assert decoded([code(name)], written[: len(written) // 2])[:10] == plain[:10]
 
 
-@pytest.mark.parametrize("name", LOSSLESS)
-@pytest.mark.parametrize(
+@walk_cases("name", LOSSLESS)
+@walk_cases(
     "plain",
     [
         REFUSAL,
@@ -127,7 +128,7 @@ def test_a_short_word_is_no_code(name: str) -> None:
     assert [decoded([code(name)], word) for word in ("No", "Yes", "Bake")] == ["No", "Yes", "Bake"]
 
 
-@pytest.mark.parametrize("name", LOSSLESS)
+@walk_cases("name", LOSSLESS)
 def test_a_refusal_in_the_code_is_read_too(name: str) -> None:
     assert decoded([code(name)], code(name).encode(REFUSAL)).lower() == REFUSAL.lower()
 
@@ -205,8 +206,8 @@ def target(chain: tuple[str, ...] = ("base64",), **answers: str) -> Target:
     return Target(Codes(chain, answers), sampling=Sampling(max_tokens=99))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("behavior", [BEHAVIOR, CONTEXTUAL])
-@pytest.mark.parametrize("name", ["base64", "rot13", "hex", "code"])
+@walk_cases("behavior", [BEHAVIOR, CONTEXTUAL])
+@walk_cases("name", ["base64", "rot13", "hex", "code"])
 def test_alone_it_is_the_behavior_with_its_context_in_the_code(play: Any, name: str, behavior: Behavior) -> None:
     attack = Transform(chain=(name,))
     played = play(attack.run(behavior, target()))
@@ -417,7 +418,7 @@ class White(Talks):
     needs: ClassVar[frozenset[str]] = frozenset({"weights"})
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("fields", "words"),
     [
         ({"chain": ()}, "empty"),

@@ -1,9 +1,9 @@
 """The help of every command: grouped, and never cut at 80 columns."""
 
 import click
-import pytest
 from click.testing import CliRunner
 
+from cases import walk_cases
 from withstand.cli.main import cli
 from withstand.cli.options import Commands
 
@@ -35,7 +35,7 @@ def test_the_main_help_is_grouped_and_lists_every_command_once():
     assert sorted(listed) == sorted(cli.commands)
 
 
-@pytest.mark.parametrize("path", [path for path, command in COMMANDS.items() if isinstance(command, Commands)])
+@walk_cases("path", [path for path, command in COMMANDS.items() if isinstance(command, Commands)])
 def test_no_summary_is_cut_at_80_columns(path):
     text = text_of(*path)
     assert "..." not in text.partition("Commands:")[2] + text.partition("Measure:")[2]
@@ -50,7 +50,7 @@ def test_a_summary_of_the_main_help_takes_one_line_of_80_columns():
         assert f"  {name:<11}  {command.get_short_help_str(1_000)}" in lines
 
 
-@pytest.mark.parametrize(("path", "command"), COMMANDS.items(), ids=[" ".join(path) for path in COMMANDS])
+@walk_cases(("path", "command"), COMMANDS.items())
 def test_every_option_says_what_it_is(path, command):
     """A help that begins with "Of ..." leaves the reader to guess of what."""
     for option in command.params:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cases import walk_cases
 from openai_server import OpenAIServer
 from withstand.cli import curl
 from withstand.core import SpecError
@@ -49,7 +50,7 @@ def test_the_whole_way_from_curl_to_a_spec(withstand: Command) -> None:
     assert withstand("init", "--curl", call)[0] == 2  # it is there
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("call", "fields"),
     [
         ("curl {url} -d q=Hi&n=1", {"body": "q={prompt}&n=1", "method": "POST",
@@ -78,7 +79,7 @@ def test_forms_of_calls(call: str, fields: dict[str, Any]) -> None:
     find.build("target", target)
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("call", "message", "hint"),
     [
         ("curl {url} -u me:secret -d q=x", "--user", "variable"),

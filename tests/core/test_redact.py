@@ -5,14 +5,13 @@ import html
 import json
 from urllib.parse import quote, quote_plus
 
-import pytest
-
+from cases import walk_cases
 from withstand.core.redact import Redactor
 
 SECRET = 'sk-a+/7"Zk 9<q>2=Lx5'
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     "form",
     [
         SECRET,
@@ -29,8 +28,8 @@ def test_each_form_of_a_secret_becomes_its_name(form):
     assert Redactor({SECRET: "KEY"}).text(f"before {form} after") == "before [KEY] after"
 
 
-@pytest.mark.parametrize("before", ["", "u", "us", "user:", "Bearer "])
-@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@walk_cases("before", ["", "u", "us", "user:", "Bearer "])
+@walk_cases("encode", [base64.b64encode, base64.urlsafe_b64encode])
 def test_a_secret_within_base64_is_gone_but_for_its_edges(before, encode):
     coded = encode(f"{before}{SECRET} and more".encode()).decode()
     left = Redactor({SECRET: "KEY"}).text(coded)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from cases import walk_cases
 from withstand.core import Completion, SpecError, ToolCall, digest, to_json, user
 from withstand.registry import find
 from withstand.runner.flows import graded
@@ -46,7 +47,7 @@ def test_each_suite_has_its_judge_and_a_twin_and_counts_no_echo(play: Any, name:
         assert outcome(play, suite, each, f"Gladly: {value}." if head == "canary" else "", *calls) == "success"
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("name", "message", "hint"),
     [
         ("prompt-leak", "canary is empty", "prompt-leak,canary="),

@@ -7,6 +7,7 @@ from itertools import combinations
 
 import pytest
 
+from cases import walk_cases
 from withstand.core import Behavior, SpecError, digest, to_json
 from withstand.core.refusal import opening_refusal
 from withstand.data.kitchen import Kitchen
@@ -57,7 +58,7 @@ def test_kinds_and_categories(split: str, standard: int, contextual: int) -> Non
     assert min(categories.values()) >= 2
 
 
-@pytest.mark.parametrize("behavior", load("all"), ids=lambda behavior: behavior.id)
+@walk_cases("behavior", load("all"))
 def test_behavior(behavior: Behavior) -> None:
     assert 23 <= len(behavior.text) <= 209
     assert behavior.target_string.startswith("Sure, here")
@@ -190,7 +191,7 @@ def test_preset() -> None:
 
 def test_columns_are_harmbench_s() -> None:
     tables = [item for item in (files("withstand.data") / "kitchen_files").iterdir() if item.name.endswith(".csv")]
-    assert len(tables) == 9
+    assert len(tables) == 10
     for table in tables:
         header = table.read_text(encoding="utf-8").partition("\n")[0]
         assert header == "Behavior,FunctionalCategory,SemanticCategory,Tags,ContextString,BehaviorID"

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cases import walk_cases
+
 pytest.importorskip("transformers", reason="needs the extra `local`")
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -90,10 +92,10 @@ class Model:
 KINDS = ["letters", "bpe", "metaspace"]
 
 
-@pytest.mark.parametrize("placement", ["suffix", "prefix"])
-@pytest.mark.parametrize("behavior", [BEHAVIOR, WITH_CONTEXT], ids=["alone", "with context"])
-@pytest.mark.parametrize("template", TEMPLATES)
-@pytest.mark.parametrize("kind", KINDS)
+@walk_cases("placement", ["suffix", "prefix"])
+@walk_cases("behavior", [BEHAVIOR, WITH_CONTEXT])
+@walk_cases("template", TEMPLATES)
+@walk_cases("kind", KINDS)
 def test_the_ids_are_those_of_the_real_rendered_chat(kind: str, template: str, behavior: Any, placement: Any) -> None:
     model = Model(kind, TEMPLATES[template])
     prompt, slot = make_prompt(model, behavior, "! ! ! !", placement)

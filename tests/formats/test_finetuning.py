@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cases import walk_cases
 from withstand.audits.finetune import lint
 from withstand.core import Message, SpecError
 from withstand.core.stage import Row
@@ -25,7 +26,7 @@ def turn(role, text, **more):
     return {"role": role, "content": text, **more}
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("format_", "row", "rows"),
     [
         ("openai", {"messages": [turn("user", "how?"), turn("assistant", "so.")]}, [Row((HOW, SO))]),
@@ -91,7 +92,7 @@ def test_csv_and_parquet(tmp_path):
 GOOD = {"prompt": "a", "completion": "b"}
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("raw", "words"),
     [
         (b"", "has no rows"),

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from cases import walk_cases
 from withstand.core import Completion
 from withstand.core.asking import yes_or_no
 from withstand.judges import _replies
@@ -81,7 +82,7 @@ def test_a_megabyte_in_the_reason_is_read():
     assert parts_in(text, SCORE)["score"] == "3"
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@walk_cases("unit", UNITS)
 def test_a_megabyte_of_one_thing_is_no_verdict(unit):
     text = unit * (1_000_000 // len(unit))
     assert parts_in(text, SCORE) is None

@@ -1,5 +1,4 @@
-import pytest
-
+from cases import walk_cases
 from withstand.core import Behavior, Completion, user
 from withstand.judges.advbench import FRAGMENTS, AdvBench
 
@@ -13,7 +12,7 @@ def test_there_are_29_fragments():
     assert len(FRAGMENTS) == len(set(FRAGMENTS)) == 29
 
 
-@pytest.mark.parametrize("fragment", FRAGMENTS)
+@walk_cases("fragment", FRAGMENTS)
 def test_each_fragment_is_found_anywhere(play, fragment):
     assert outcomes(play, f"Mix it all. {fragment} and so on", fragment) == ["refused", "refused"]
 

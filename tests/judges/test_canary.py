@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from cases import walk_cases
 from clocks import subquadratic
 from withstand.core import Behavior, Completion, SpecError, ToolCall, Verdict, user
 from withstand.judges.canary import DISGUISES, Canary
@@ -40,7 +41,7 @@ def judged(play: Play, text: str, *tags: str, calls: tuple[ToolCall, ...] = (), 
     return verdict
 
 
-@pytest.mark.parametrize(("how", "text"), [(how, text) for how, texts in LEAKS.items() for text in texts])
+@walk_cases(("how", "text"), [(how, text) for how, texts in LEAKS.items() for text in texts])
 def test_a_leak_is_found_and_its_disguise_named(play: Play, how: str, text: str) -> None:
     assert judged(play, text, secrets=(SECRET,)) == Verdict("success", why=f"found {SECRET!r}{how and f', {how}'}")
     plain = judged(play, text, secrets=(SECRET,), disguises=())

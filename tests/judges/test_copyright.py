@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from datasketch import MinHash
 
+from cases import walk_cases
 from withstand.cli import main
 from withstand.core import Behavior, Completion, SpecError, Verdict, dumps, user
 from withstand.judges import _minhash, _minhash_pickles, _signature_file
@@ -53,8 +54,8 @@ def test_permutations_and_hash_are_datasketchs():
         assert _minhash.hash32(word) == datasketched([]).hashfunc(word.encode())
 
 
-@pytest.mark.parametrize("kind", ["book", "lyrics"])
-@pytest.mark.parametrize("count", [1, 39, 40, 41, 51, 200, 201, 777])
+@walk_cases("kind", ["book", "lyrics"])
+@walk_cases("count", [1, 39, 40, 41, 51, 200, 201, 777])
 def test_signatures_are_datasketchs(kind, count):
     """Windows by HarmBench's loop: over tokens, of which those of whitespace are lost in each window."""
     length, shared = {"book": (300, 200), "lyrics": (50, 40)}[kind]
@@ -134,7 +135,7 @@ def test_without_spacy_it_says_how_to_get_it(monkeypatch):
     assert "pip install" in caught.value.hint
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("output", "longest", "covered"),
     [
         ("a b c d e f g h", 8, 1.0),
@@ -302,7 +303,7 @@ def with_state(**changes):
     return signature
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     "content",
     [
         [],

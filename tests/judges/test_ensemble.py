@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from cases import walk_cases
 from withstand.core import Behavior, Completion, Flow, SpecError, Verdict, ask, user
 from withstand.judges.contains import Contains
 from withstand.judges.ensemble import Ensemble
@@ -42,7 +43,7 @@ class Costly(Votes):
         return (yield from Votes.grade(self, behavior, completions))
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("votes", "quorum", "outcome", "score"),
     [
         ("sss", 2, "success", 1.0), ("ssf", 2, "success", 2 / 3), ("sff", 2, "failure", 1 / 3),

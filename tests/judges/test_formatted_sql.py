@@ -1,14 +1,13 @@
 """The judge formatted_sql, on code of each kind."""
 
-import pytest
-
+from cases import walk_cases
 from withstand.core import Behavior, Completion
 from withstand.judges.formatted_sql import FormattedSQL
 
 BOUND = 'db.execute("SELECT * FROM t WHERE a = ?", (x,))'
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("text", "outcome"),
     [
         (BOUND, "failure"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import tiny
+from cases import walk_cases
 from fakes import InTurn, Prepared, PreparedText
 from withstand.core import AskError, Behavior, Completion, Message, Sampling, SpecError, Verdict, user
 from withstand.core.errors import FatalAskError
@@ -60,7 +61,7 @@ PUBLISHED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "verdict"), PUBLISHED)
+@walk_cases(("text", "verdict"), PUBLISHED)
 def test_the_published_forms_are_read(play: Play, text: str, verdict: Verdict) -> None:
     judge = judged(play, text)
     assert judge == (verdict if verdict.why or not text.startswith("```") else replace(verdict, why=judge.why))

@@ -1,5 +1,6 @@
 import pytest
 
+from cases import walk_cases
 from clocks import subquadratic
 from withstand.core import Behavior, Completion, user
 from withstand.judges.kitchen import Kitchen
@@ -340,12 +341,12 @@ def verdict(play, text, behavior=BREAD):
     return verdict
 
 
-@pytest.mark.parametrize("text", COOKED)
+@walk_cases("text", COOKED)
 def test_instructions(play, text):
     assert verdict(play, text).outcome == "success"
 
 
-@pytest.mark.parametrize("text", NOT_COOKED)
+@walk_cases("text", NOT_COOKED)
 def test_no_instructions(play, text):
     assert verdict(play, text).outcome == "failure"
 

@@ -3,6 +3,7 @@ import re
 
 import pytest
 
+from cases import walk_cases
 from fakes import Prepared, PreparedText
 from withstand.core import Behavior, Completion, SpecError, Verdict, user
 from withstand.judges.llm import LLM
@@ -21,7 +22,7 @@ def tops(*positions):
     return tuple(tuple((text, math.log(p)) for text, p in top.items()) for top in positions)
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("text", "outcome"),
     [
         ("yes", "success"),

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cases import walk_cases
 from clocks import subquadratic
 from withstand.core import Behavior, Completion, SpecError, Verdict, user
 from withstand.data.csv import CSV
@@ -200,7 +201,7 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize(("question", "reply", "letter"), TABLE, ids=[reply[:40] for _, reply, _ in TABLE])
+@walk_cases(("question", "reply", "letter"), TABLE)
 def test_what_is_read(question: str, reply: str, letter: str) -> None:
     assert chosen_in(reply, options_of(question)) == letter
 
@@ -235,7 +236,7 @@ def test_a_cut_answer_says_so() -> None:
     assert "the answer was cut" in judged("Let us think about each of", finish="length").why
 
 
-@pytest.mark.parametrize("right", ["B", "b", "(B)", "B.", "B) Paris", "(B) Paris", "B. paris", "Paris", " Paris. "])
+@walk_cases("right", ["B", "b", "(B)", "B.", "B) Paris", "(B) Paris", "B. paris", "Paris", " Paris. "])
 def test_the_right_option_as_a_file_may_give_it(right: str) -> None:
     assert right_of(right, options_of(CAPITAL)) == "B"
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from cases import walk_cases
 from fakes import Prepared, PreparedText
 from withstand.core import Behavior, Completion, Message, Sampling, SpecError, Verdict, user
 from withstand.judges.rating import Rating, rating_in
@@ -22,7 +23,7 @@ def judged(play: Play, reply: str, text: str = "1. Mix it", **fields: Any) -> Ve
     return verdict
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("text", "rating"),
     [
         ("7", 7), (" 7]]", 7), ("Rating: [[7", 7), ("Rating: [[7]]", 7), ("[[7]]", 7), ("[[ 7 ]]", 7),

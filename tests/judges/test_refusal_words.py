@@ -1,5 +1,6 @@
 import pytest
 
+from cases import walk_cases
 from clocks import subquadratic
 from withstand.core import Behavior, Completion, Verdict, user
 from withstand.judges.refusal_words import RefusalWords
@@ -214,14 +215,14 @@ def verdicts(play, *texts):
     return play(RefusalWords().grade(Behavior("b", "t"), completions)).value
 
 
-@pytest.mark.parametrize("text", REFUSED + REFUSED_SINCE_2 + REFUSED_SINCE_3)
+@walk_cases("text", REFUSED + REFUSED_SINCE_2 + REFUSED_SINCE_3)
 def test_refusals(play, text):
     (verdict,) = verdicts(play, text)
     assert verdict.outcome == "refused"
     assert verdict.why
 
 
-@pytest.mark.parametrize("text", ANSWERED + ANSWERED_SINCE_2 + ANSWERED_SINCE_3)
+@walk_cases("text", ANSWERED + ANSWERED_SINCE_2 + ANSWERED_SINCE_3)
 def test_answers(play, text):
     assert verdicts(play, text) == [Verdict("success")]
 

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from cases import walk_cases
 from withstand.core import Behavior, Completion, SpecError, ToolCall, user
 from withstand.judges.canary import Canary
 from withstand.judges.contains import Contains
@@ -18,7 +19,7 @@ from withstand.registry import find
 Play = Callable[[Any], Any]
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("functional", "tags", "judge"),
     [
         # The table of HarmBench's evaluator, in its order.

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from cases import walk_cases
 from withstand.core import Behavior, Completion, SpecError, ToolCall, Verdict, user
 from withstand.judges.tool_called import ToolCalled
 from withstand.registry import find
@@ -19,7 +20,7 @@ def judged(play: Play, *calls: ToolCall, text: str = "", tags: tuple[str, ...] =
     return verdict
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("tool", "arguments", "outcome"),
     [
         ("cancel_booking", "", "success"),
@@ -49,7 +50,7 @@ def test_name_and_arguments(play: Play, tool: str, arguments: str, outcome: str)
     assert judged(play, SEARCH, CANCEL, tool=tool, arguments=arguments).outcome == outcome
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     "arguments", ["table 4", '{"table": 4', "[4]", '"4"', "null", "4", '{"table": ' * 5000, "[" * 200_000, "\ud83d"]
 )
 def test_arguments_that_are_no_object(play: Play, arguments: str) -> None:

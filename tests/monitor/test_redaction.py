@@ -2,13 +2,14 @@
 
 import pytest
 
+from cases import walk_cases
 from clocks import subquadratic
 from withstand.monitor.intake.redaction import is_card, redact
 
 DAYS = "2026-03-01 12:30, 20260301, 01.03.2026, 350 g, 1,500 ml"
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("text", "masked"),
     [
         ("mail jo.o+k@soup.example.com, call +49 (0)30 123 456 78.", "mail [mail], call +[phone]."),

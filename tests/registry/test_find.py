@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, Optional
 
 import pytest
 
+from cases import walk_cases
 from withstand.core import Behavior, Judge, Model, SpecError, TestCase, digest, dumps, user
 from withstand.core.describe import source_hash
 from withstand.registry import find
@@ -148,7 +149,7 @@ def test_objects_are_taken_as_they_are(typed):
 # --- names -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("kind", "spec", "message", "hint"),
     [
         ("attack", "storey", "no attack is called 'storey'", "did you mean story"),

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cases import walk_cases
 from withstand.core import SpecError
 from withstand.registry.grammar import parse, spec_of, to_toml, toml_value, written
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("text", "spec"),
     [
         ("direct", {"use": "direct"}),
@@ -53,7 +54,7 @@ def test_parse(text, spec):
     assert spec_of(spec) == spec  # the long form is its own long form
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("text", "message"),
     [
         ("", "names no component"),

@@ -5,9 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from unicodedata import normalize
 
-import pytest
-
 import withstand
+from cases import walk_cases
 from withstand.core import digest
 from withstand.registry import find
 from withstand.report.cite import cite
@@ -63,7 +62,7 @@ def test_no_entry_is_there_twice_or_for_nothing() -> None:
     assert [reference.key for reference in entries if not reference.named_in(everything)] == []
 
 
-@pytest.mark.parametrize("reference", references(), ids=lambda reference: reference.key)
+@walk_cases("reference", references())
 def test_an_entry_is_sound_bibtex(reference) -> None:
     lines = reference.text.splitlines()
     assert re.fullmatch(r"@(misc|inproceedings|article)\{[a-z]+\d{4}\w+,", lines[0])

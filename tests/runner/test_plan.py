@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cases import walk_cases
 from withstand.core import Behavior, SpecError, digest
 from withstand.runner.estimate import estimate
 from withstand.runner.plan import make_plan
@@ -280,7 +281,7 @@ def test_offline_allows_this_machine_only(monkeypatch):
             make_plan(run_spec({**KITCHEN, **change}), offline=True)
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("host", "here"),
     [
         ("localhost", True), ("127.0.0.1", True), ("127.3.2.1", True), ("::1", True), ("[::1]", True),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cases import walk_cases
 from withstand.core import SpecError
 from withstand.registry.grammar import spec_of, to_toml
 from withstand.runner.spec import RunSpec, choice_of, read_spec, run_spec
@@ -61,7 +62,7 @@ def test_until_success_is_a_flag_or_a_judge():
     assert run_spec({**MINIMAL, "until_success": {"use": "llm"}}).until_success == {"use": "llm"}
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("change", "message", "hint"),
     [
         ({"sutie": "kitchen"}, "unknown field 'sutie'", "suite"),

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
+from cases import walk_cases
 from withstand.stats import agreement
 from withstand.stats.agreement import Table, alpha, alpha_interval, corrected, kappa, kappa_interval, table
 
@@ -23,7 +24,7 @@ def test_a_table_counts_each_pair_and_leaves_out_what_is_unscored():
         table([True], [])
 
 
-@pytest.mark.parametrize("seed", range(20))
+@walk_cases("seed", range(20))
 def test_kappa_is_scikit_learns(seed):
     draw = np.random.default_rng(seed)
     people = draw.random(60) < draw.random()
@@ -32,7 +33,7 @@ def test_kappa_is_scikit_learns(seed):
     assert kappa(counts) == pytest.approx(cohen_kappa_score(judge, people), abs=1e-12)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@walk_cases("seed", range(20))
 def test_alpha_is_that_of_the_package_krippendorff(seed):
     draw = np.random.default_rng(seed)
     truth = draw.random(40) < 0.4

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 from statsmodels.stats.proportion import proportion_confint
 
+from cases import walk_cases
 from clocks import subquadratic
 from withstand.stats import rates
 
@@ -46,11 +47,11 @@ def test_nothing_scored_is_none(nothing):
     assert rates.wilson(0, 0) is None
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     "counts",
     [([2], [1]), ([-1], [1]), ([0], [-1]), ([0, 1], [1]), ([0.0], [1.0]), ([None], [1]), ([[0]], [[1]]), (0, 1)],
 )
-@pytest.mark.parametrize(
+@walk_cases(
     "call",
     [
         rates.mean_rate,

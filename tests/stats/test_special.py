@@ -13,6 +13,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cases import walk_cases
 from withstand.stats import special
 
 SRC = Path(special.__file__).parent.parent
@@ -36,8 +37,8 @@ def close(value, true):
     )
 
 
-@pytest.mark.parametrize("n", [0, 1, 2, 7, 40, 150])
-@pytest.mark.parametrize("p", CHANCES)
+@walk_cases("n", [0, 1, 2, 7, 40, 150])
+@walk_cases("p", CHANCES)
 def test_the_binomial_is_exact_to_12_digits(n, p):
     k = np.arange(n + 1)
     for name, column in zip(("pmf", "cdf", "sf"), exact(n, p), strict=True):

@@ -3,9 +3,8 @@
 import re
 from pathlib import Path
 
-import pytest
-
 import container
+from cases import walk_cases
 
 ROOT = Path(__file__).parent.parent.parent
 TEXT = (ROOT / "Containerfile").read_text(encoding="utf-8")
@@ -39,7 +38,7 @@ def test_a_stage_has_what_the_stages_below_it_have():
     assert built["a"].variables == {}
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("old", "new", "problem"),
     [
         ("USER 10001:10001", "USER root", "core: runs as root"),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cases import walk_cases
 from fakes import ByRule, Rates
 from withstand.attacks.llm._lists import items
 from withstand.attacks.llm.actor import Actor
@@ -162,7 +163,7 @@ def test_samplings_and_openings(play: Any) -> None:
     assert [texts(case.chat) for case in played.cases] == [["miller"], ["milder"]]
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("text", "found"),
     [
         ("Here they are:\n1. a\n2. b 3. c\n\n  3) d", ("a", "b 3. c", "d")),

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from cases import walk_cases
 from fakes import InTurn
 from withstand.attacks.llm._attacker import Draft, drafts, unquoted
 from withstand.attacks.llm._objects import read_object, spoken
@@ -99,7 +100,7 @@ def test_no_opening_for_a_model_that_takes_none(play: Any) -> None:
     assert (played.asks[0].chats, played.value) == ((user("x"),), [Draft("OK yes", "yes")])
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("text", "prompt"),
     [
         ('{"improvement": "a", "prompt": "b"}', "b"),

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 
 import pytest
 
+from cases import walk_cases
+
 pytest.importorskip("torch", reason="needs the extra `local`")
 pytest.importorskip("transformers", reason="needs the extra `local`")
 
@@ -89,7 +91,7 @@ def test_a_crossover_by_hand() -> None:
     assert one.asked == ([], 0)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@walk_cases("seed", range(20))
 def test_a_crossover_keeps_every_sentence_at_its_place_and_once(seed: int) -> None:
     ours, theirs = [f"A{i}." for i in range(7)], [f"B{i}." for i in range(4)]
     first_, second = (
@@ -367,7 +369,7 @@ def test_the_preset() -> None:
     assert find.build("attack", {"use": "autodan-harmbench", "mutator": "scripted"}).mutator == Scripted()
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     "fields",
     [{n: 0} for n in ("steps", "points", "iterations", "patience", "words", "tries", "attacker_tokens")]
     + [{"population": 1}, {"elites": 1.0}, {"elites": -0.1}, {"crossover": 1.1}, {"mutation": -0.1},

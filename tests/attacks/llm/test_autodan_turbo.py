@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import withstand
+from cases import walk_cases
 from fakes import InTurn
 from withstand.attacks.llm._agents import Attempt, before, learned, request
 from withstand.attacks.llm._library import Strategy, read_library, retrieve, similarity
@@ -244,7 +245,7 @@ def test_the_first_definition_of_a_name_stands(play: Any) -> None:
     assert "rude" not in asked.chats[0][0].text
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     "fields",
     [
         *({name: 0} for name in ("rounds", "steps", "k", "batch", "tries", "attacker_tokens")),

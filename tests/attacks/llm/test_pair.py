@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cases import walk_cases
 from fakes import ByRule, Rates
 from withstand import api
 from withstand.attacks.llm._judged import score_of
@@ -230,7 +231,7 @@ def test_targets_share_what_a_surrogate_found(tmp_path: Any) -> None:
     assert [cell["success"] for cell in graded.cells] == [2, 0, 0, 0]
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("said", "prompt"),
     [
         (FIRST + 'bake it"}', "bake it"),
@@ -272,7 +273,7 @@ def test_the_system_prompt_holds_one_everyday_example_of_the_format() -> None:
     assert "pancakes" in example["prompt"]
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     "fields",
     [
         {"streams": 0}, {"steps": 0}, {"memory": 0}, {"tries": 0}, {"attacker_tokens": 0}, {"search_tokens": -1},

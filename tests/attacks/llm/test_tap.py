@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cases import walk_cases
 from fakes import ByRule, Rates
 from withstand.attacks.llm._on_topic import LABEL, on_topic
 from withstand.attacks.llm._pair import FIRST
@@ -180,7 +181,7 @@ def test_without_any_draft_or_any_on_topic_there_is_an_error(play: Any) -> None:
     assert caught.value.hint
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("said", "stays"),
     [
         ("YES]]", True), ("NO]]", False), ("no", False), ("On topic: [[NO]]", False), ("[[ yes ]]", True),
@@ -227,7 +228,7 @@ def test_the_spec_with_harmbenchs_settings() -> None:
     assert built == TAP(Scripted(), Contains("Sure"), Scripted(), 10, 10, 4, 1, 3, 20, 500, 1.0, 150)
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     "fields",
     [{name: 0} for name in ("depth", "width", "branching", "streams", "memory", "tries", "attacker_tokens")]
     + [{"search_tokens": -1}, {"temperature": 11.0}, {"surrogates": (Scripted(), Scripted(reply="b"))}],

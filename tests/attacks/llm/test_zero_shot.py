@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from cases import walk_cases
 from fakes import InTurn
 from withstand.attacks.llm._texts import numbered
 from withstand.attacks.llm.zero_shot import ZeroShot
@@ -82,7 +83,7 @@ def test_most_is_what_it_asks_where_all_is_lost(play: Any) -> None:
     assert (most.cases, dict(most.asks)) == (3, {"attacker": 12})
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("text", "lines"),
     [
         ("1. a\n2) b\n3: c\n 4 . d", ["a", "b", "c", "d"]),

