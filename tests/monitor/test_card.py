@@ -17,7 +17,7 @@ MAKE = Make("0.1", "2026-11-29")
 def test_a_screener_is_measured_by_the_audits(tmp_path):
     """Of 40 exchanges people call each fourth spam; the rule flags those and one more, and never saw the last two."""
     rows = [
-        (START + at, f"a{at % 10}", f"Sell my pan {at}" if at % 4 == 0 else f"Boil {at} eggs", {}) for at in range(40)
+        (START + at, f"a{at % 10}", f"Sell my pan {at}" if at % 4 == 0 else f"Boil {at} eggs", {}) for at in range(41)
     ]
     settings, rules = screened(tmp_path), policy(tmp_path)
     version = next(
@@ -56,5 +56,11 @@ def test_a_screener_is_measured_by_the_audits(tmp_path):
         assert (made.kind, made.threshold, made.categories) == ("screener", 0.5, ("spam",))
         assert "by 2 people" in made.measured.by
         assert "People see redacted texts" in page.markdown(made)
+        write(traffic, f"person_label {of}", [(41, "spam", "prompt", None, "nobody", "policy 1", "audit")])
+        skipped = screener_card(context, "pan", "policy.toml", "monitor", MAKE)
+        assert "by 2 people" in skipped.measured.by
+        notes = " ".join(skipped.measured.notes)
+        assert "1 drawn exchange has no label, and so no part in these figures, which may flatter" in notes
+        assert "1 exchange on which people are unsure or differ left out" in notes
         with pytest.raises(SpecError, match="no screener 'pen'"):
             screener_card(context, "pen", "policy.toml", "monitor", MAKE)

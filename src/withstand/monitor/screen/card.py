@@ -2,6 +2,7 @@
 
 from withstand.core import SpecError, did_you_mean
 from withstand.core.text import count
+from withstand.monitor.audit.counted import NOBODY
 from withstand.monitor.audit.records import RANDOM
 from withstand.monitor.prevalence.data import decided, version_of
 from withstand.monitor.screen.labelers import Labeler, labelers_of
@@ -12,7 +13,8 @@ from withstand.results.card_records import Card, CardText, Measured
 
 ROWS = """
 WITH people AS (
-    SELECT seq, list(flagged ORDER BY labeler) AS votes, list(DISTINCT labeler ORDER BY labeler) AS who
+    SELECT seq, list(flagged ORDER BY labeler) AS votes,
+        coalesce(list(DISTINCT labeler ORDER BY labeler) FILTER (WHERE labeler <> $nobody), []) AS who
     FROM person_label WHERE category = $category AND side = $side AND version = $people AND chosen = $random
     GROUP BY seq
 ), said AS (
@@ -53,7 +55,7 @@ def _measured(context: Context, labeler: Labeler, policy_file: str, folder: str,
         ROWS.format(text=f"e.{entry.reads}"),
         {
             "category": entry.category, "side": entry.reads, "people": people, "random": RANDOM, "id": entry.id,
-            "version": labeler.version,
+            "version": labeler.version, "nobody": NOBODY,
         },
     ).fetchall()  # fmt: skip
     votes = [decided(row[0]) for row in rows]
@@ -65,7 +67,13 @@ def _measured(context: Context, labeler: Labeler, policy_file: str, folder: str,
         + (f", {entry.budget:,} in a run" if entry.budget else ""),
         "exchanges are the random audit stream alone: what was drawn by its score is no random sample",
     ]
-    if open_ := len(rows) - len(kept):
+    passed = sum(not row[1] for row in rows)
+    if passed:
+        notes.append(
+            f"{count(passed, 'drawn exchange has', 'drawn exchanges have')} no label, and so no part in these figures, "
+            "which may flatter the screener: people may leave out what they do not want to read"
+        )
+    if open_ := len(rows) - len(kept) - passed:
         notes.append(f"{count(open_, 'exchange')} on which people are unsure or differ left out")
     if lacking := sum(row[5] is None and not row[7] for _, row in kept):
         notes.append(
