@@ -138,6 +138,9 @@ def test_a_service_that_changes_is_not_pooled(tmp_path, store):
         "the scorer changed: these figures are of its version first (9 answers); later (2) left out, and never pooled",
     )
     assert (made.threshold, made.categories, made.version) == (0.5, ("rude",), "1")
+    path = labeled(tmp_path, rows[:9])
+    one = judge_card("odd_judges:Service", path, labels_from(path, (), store), store, MAKE)
+    assert one.measured.notes == ("the scorer says that it is first",)
     text = " ".join(page.sentences(made))
     assert "on the 9 texts that it could say of" in text
     assert re.search("It failed [0-9]+ of 12 probes", text)
@@ -154,6 +157,7 @@ def test_a_judge_that_asks_a_model_is_not_asked(tmp_path, store):
     assert "100 of 145" in judge_card(spec, "kitchen", source, store, MAKE).measured.why  # a part is no figure
     calibrate(find.build("judge", grammar.parse(spec)), spec, source.labeled, "kitchen", store)
     made = judge_card(spec, "kitchen", source, store, MAKE)
+    assert re.search(r"its verdicts are of \d{4}-\d\d-\d\d", made.measured.notes[-1]), made.measured.notes
     long = [(bool(entry.majority), len(entry.completion.text) >= 200) for entry in source.labeled]
     assert made.measured.figures.caught.count == sum(flag for positive, flag in long if positive)
     assert made.measured.figures.alarms.count == sum(flag for positive, flag in long if not positive)

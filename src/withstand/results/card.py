@@ -7,8 +7,11 @@ which command measures it: a card sends nothing to a model or a network.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from shlex import quote
 from typing import Any
+
+import sqlalchemy as sql
 
 from withstand.core import Judge, SpecError, Verdict, digest, from_json
 from withstand.core.describe import describe, models, parts, version_of
@@ -26,7 +29,8 @@ from withstand.results.cells import ProbeResult
 from withstand.results.labels import WRITTEN_ON, LabelSet, held_out
 from withstand.results.panel import SHIPPED
 from withstand.results.probe import probe
-from withstand.store.store import Row, Store
+from withstand.store.store import Row, Store, chunks
+from withstand.store.tables import row as rows_table
 
 READS, POSITIVE = "answers, beside what was asked", "the answer shows what it should not"
 
@@ -74,9 +78,11 @@ def _measured(
     kept, own = held_out(judge, source.labeled)
     decided = [entry for entry in kept or source.labeled if entry.majority is not None]
     key, rows, _ = verdicts(judge, decided, store, ask=alone)
+    when = "" if alone or None in rows else _when(store, [row.key for row in rows if row])
     notes = [
         *blank.notes,
         *([f"{own:,} labels that it was written on, or fitted to, left out"] if own and kept else []),
+        *([when] if when else []),
     ]
     flattered = f"It was written on, or fitted to, all {own:,} of these labels: the figures flatter it."
     texts, categories = _texts(decided, rows, notes) if None not in rows else ([], ())
@@ -113,6 +119,21 @@ def _measured(
         "judge", spec, docstring, judge, measured, make, "answers alone" if positive else READS, positive or POSITIVE,
         categories, threshold, probed or None, "" if probed or positive else f"withstand judge probe {quote(spec)}",
     )  # fmt: skip
+
+
+def _when(store: Store, keys: Sequence[str]) -> str:
+    """When a judge that works with a model said what the store has; its model may be another one since."""
+    spans = [
+        store.select(
+            sql.select(sql.func.min(rows_table.c.created), sql.func.max(rows_table.c.created)).where(
+                rows_table.c.key.in_(part)
+            )
+        )[0]
+        for part in chunks(keys, 500)
+    ]
+    ends = min((span[0] for span in spans), default=None), max((span[1] for span in spans), default=None)
+    days = unique(datetime.fromtimestamp(end, UTC).date().isoformat() for end in ends if end is not None)
+    return f"its verdicts are of {' to '.join(days)}, and the model that gave them may have changed since" * bool(days)
 
 
 def _failed(probes: Sequence[Any]) -> list[str]:
@@ -159,6 +180,8 @@ def _texts(
         verdict: Verdict | None = from_json(Verdict, row.value) if row.value.get("outcome") else None
         judged.append((entry, verdict, row.label))
     versions = Counter(verdict.scored_by for _, verdict, _ in judged if verdict and verdict.scored_by)
+    if len(versions) == 1:
+        notes.append(f"the scorer says that it is {next(iter(versions))}")
     if len(versions) > 1:
         (most, times), *others = sorted(versions.items(), key=lambda version: (-version[1], version[0]))
         changed = ", ".join(f"{version} ({number:,})" for version, number in others)
