@@ -149,6 +149,15 @@ def test_labels_decide_since_equal_drops_may_hide_false_ones(tmp_path):
     assert audited(tmp_path, harmful, LABELED)["verdict"] == "UNDECIDED"
 
 
+def test_labels_that_repeat_the_filter_show_no_error_of_it(tmp_path):
+    rows = texts("pie", 900) + texts("slop", 300, 300, toxic=1)
+    rows += texts("tart", 900, 0, "vegans") + texts("mash", 300, 300, "vegans", toxic=1)
+    report = audited(tmp_path, rows, LABELED)
+    assert (report["verdict"], "are they its own" in report["reasons"][0]) == ("UNDECIDED", True)
+    differs = [{**row, "toxic": 1} if "pie at table 7 " in row["text"] else row for row in rows]
+    assert "need more texts" in audited(tmp_path, differs, LABELED)["reasons"][0]
+
+
 def test_even_needs_every_group_shown_alike_and_nothing_dropped_is_nothing_shown(tmp_path):
     even, wide = texts("pie", 1000, 400) + texts("tart", 700, 280, "vegans"), replace(SETTINGS, ratio=1.6)
     assert audited(tmp_path, even, wide)["verdict"] == "EVEN"
@@ -164,6 +173,15 @@ def test_even_needs_every_group_shown_alike_and_nothing_dropped_is_nothing_shown
     assert "no text mentions a group" in audited(tmp_path, texts("pie", 50, 9))["reasons"][0]
     rare = texts("pie", 1500, 1) + texts("tart", 1500, 0, "vegans")
     assert of(audited(tmp_path, rare), "eating/vegan")["word"] == "rare"
+
+
+def test_a_label_that_is_no_number_is_an_error(tmp_path):
+    with pytest.raises(SpecError, match="expected a number, found 'nan'"):
+        audited(
+            tmp_path,
+            [*texts("pie", 9, 4), {"text": "a bun", "toxic": "nan"}],
+            replace(SETTINGS, label=Label.of("toxic>=1")),
+        )
 
 
 def test_labels_that_leave_a_group_out_show_nothing_of_it(tmp_path):

@@ -4,6 +4,7 @@ A text is there once, however many rows have it: a filter that drops repeats has
 texts that differ in white space alone are one.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +72,10 @@ class Label:
         if self.values:
             return cell in self.values
         try:
-            return float(cell) >= self.least
+            number = float(cell)
+            if math.isnan(number):
+                raise ValueError
+            return number >= self.least
         except ValueError:
             message = f"{row.place}, column {self.column}: expected a number, found {cell[:40]!r}"
             raise SpecError(message, hint=f"--label {self.column}=VALUE for a label in words") from None

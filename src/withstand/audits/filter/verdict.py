@@ -49,6 +49,10 @@ def verdict(findings: Findings) -> tuple[Verdict, list[str]]:
     if uneven := list(_uneven(findings)):
         more = [f"and {len(uneven) - MOST} more; the tables have all"] if len(uneven) > MOST else []
         return "UNEVEN", [*uneven[:MOST], *more]
+    if _repeated(findings.overall):
+        return "UNDECIDED", [
+            "the filter does what the labels say with every text: are they its own, or fitted to them?"
+        ]
     needed: list[SliceRate | SwapRate | SliceLoss] = [
         *(rate for rate in findings.deciding if rate.axis != "term" and rate.name != ANY),
         *findings.swaps,
@@ -66,6 +70,12 @@ def verdict(findings: Findings) -> tuple[Verdict, list[str]]:
             + (f" and {len(left) - MOST} more" if len(left) > MOST else "")
         ]
     return "EVEN", [f"all {count(len(needed), 'figure')} that decide are shown alike"]
+
+
+def _repeated(overall: dict[Measure, Rate]) -> bool:
+    """Whether the labels show no error of the filter at all, as where it made them: then they cannot judge it."""
+    errors = [overall[name] for name in ("falsely dropped", "missed") if name in overall]
+    return len(errors) == 2 and not any(rate.times for rate in errors)
 
 
 def _uneven(findings: Findings) -> Iterator[str]:
