@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from withstand.audits.filter import held, nats, trained
+from withstand.audits.filter import audit, held, nats, trained
 from withstand.audits.filter.nats import Reads, losses
 from withstand.audits.filter.settings import Settings
-from withstand.audits.filter.slices import Slice
+from withstand.audits.filter.slices import Slice, slices
 from withstand.audits.filter.texts import Text, read
 from withstand.core import Message, SpecError
+from withstand.core.identities import identities
 from withstand.stats.special import t_quantile
 
 pytest.importorskip("trl")
@@ -102,6 +103,15 @@ def test_three_trainings_read_held_out_texts_once_and_leave_no_weights(base, tmp
         ("all", False, 2),
     ]
     assert "by sft,steps=2, 2 seeds, on 24 texts, of which the filter drops 8" in dict(result.facts)["Trained"]
+    assert "33% of the characters, and of the control 3" in dict(result.facts)["Trained"]
+    gain = nats.reads(base, "base", held_out, True).nats.sum() - result.compared[1].pairs[0][0].nats.sum()
+    other = nats.reads(base, "base", held_out, True).nats.sum() - result.compared[1].pairs[1][0].nats.sum()
+    tokens = result.compared[1].pairs[0][0].tokens.sum()
+    assert result.learned == pytest.approx((gain + other) / 2 / tokens, rel=1e-3)
+    # models that learned nothing read every slice alike: that shows nothing
+    sliced = slices(texts, identities())
+    for value, needs in ((0.01, 1), (0.2, 0)):
+        assert len(list(audit._lacking(replace(result, learned=value), sliced, sliced, Settings()))) == needs
     assert not list(tmp_path.rglob("*.safetensors"))
     assert held.trained_by(training, held_out, (), messages.append).compared[0].pairs[0][0].nats.tolist() == (
         result.compared[0].pairs[0][0].nats.tolist()

@@ -47,7 +47,7 @@ def report(filtered: Filtered, held: Held | None, identities: Identities, settin
     swaps = swap_rates(filtered.swaps, texts, filtered.dropped, filtered.forms, level)
     read = list(_read(held, read_slices, level, settings)) if held else []
     deciding = next(iter(read), None)
-    lacking = list(_lacking(held, sliced, read_slices)) if held else []
+    lacking = list(_lacking(held, sliced, read_slices, settings)) if held else []
     findings = Findings(
         overall, rates, swaps, deciding["rows"] if deciding else (), deciding["unit"] if deciding else "", lacking
     )
@@ -71,12 +71,14 @@ def _read(held: Held, sliced: Slices, level: float, settings: Settings) -> Itera
         }  # fmt: skip
 
 
-def _lacking(held: Held, sliced: Slices, read_slices: Slices) -> Iterator[str]:
-    """What an even reading lacks: held-out texts of slices of the data, and a second seed."""
+def _lacking(held: Held, sliced: Slices, read_slices: Slices, settings: Settings) -> Iterator[str]:
+    """What an even reading lacks: held-out texts of slices of the data, a training that learned, and a second seed."""
     there = {slice_.label for slice_ in read_slices.slices}
     for slice_ in sliced.slices:
         if slice_.axis in DECIDING and slice_.axis != "term" and slice_.label not in there:
             yield f"{slice_.label} (no held-out text)"
+    if held.learned is not None and held.learned < settings.bound:
+        yield f"a training that learns more than {settings.bound:g} nats a token: who learns nothing loses nothing"
     if held.one_seed:
         yield "trainings by a second seed (--seeds 2)"
 

@@ -13,7 +13,7 @@ from withstand.audits.filter.texts import Data, Text, has_column, key, read
 from withstand.core import SpecError
 from withstand.core.optional import optional
 from withstand.core.stage import marked_name
-from withstand.core.text import count
+from withstand.core.text import count, percent
 from withstand.registry import find
 
 
@@ -30,13 +30,16 @@ class Compared:
 
 @dataclass(frozen=True)
 class Held:
-    """The texts, what models read of them, and what a reader must know. one_seed: each model was trained here once."""
+    """The texts, what models read of them, and what a reader must know. one_seed: each model was trained here once.
+    learned: nats a token by which training on all texts reads held-out ones better than no training; None where nothing
+    was trained here."""
 
     texts: tuple[Text, ...]
     compared: tuple[Compared, ...]
     facts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     one_seed: bool = False
+    learned: float | None = None
 
 
 def held_texts(path: str, data: Data, settings: Settings) -> tuple[list[Text], list[str]]:
@@ -92,11 +95,14 @@ def trained_by(training: trained.Training, texts: Sequence[Text], notes: Sequenc
     trained.check(training)
     wanted, more = should_stay(texts)
     reads = trained.readings(training, wanted, say)
+    learned = trained.learned(training, wanted, reads)
     pairs = {arm: tuple((by_arm[arm], by_arm["filtered"]) for by_arm in reads) for arm in trained.ARMS}
     facts = (
         ("Trained", f"{marked_name(_named(training.model), optional(training.model, 'marks'))} by {training.written}, "
          f"{count(training.seeds, 'seed')}, on {count(len(training.texts), 'text')}, of which the filter drops "
-         f"{sum(training.dropped):,}"),
+         f"{sum(training.dropped):,}: {percent(1 - training.characters('filtered'))} of the characters, and of the "
+         f"control {percent(1 - training.characters('control'))}"),
+        ("Learned", f"training on all texts reads held-out ones better by {learned:.3f} nats a token than BASE does"),
         ("Held out", count(len(wanted), "text")),
     )  # fmt: skip
     compared = (
@@ -104,7 +110,7 @@ def trained_by(training: trained.Training, texts: Sequence[Text], notes: Sequenc
         Compared("all", "filtered", pairs["all"], False),
     )
     noise = ["one seed of each training: another may differ"] * (training.seeds == 1)
-    return _checked(Held(tuple(wanted), compared, facts, (*notes, *more, *noise), training.seeds == 1))
+    return _checked(Held(tuple(wanted), compared, facts, (*notes, *more, *noise), training.seeds == 1, learned))
 
 
 def _named(model: Any) -> str:

@@ -17,7 +17,7 @@ from withstand.audits import cost
 from withstand.audits.filter import nats
 from withstand.audits.filter.nats import Reads
 from withstand.audits.filter.texts import Text
-from withstand.core import Message, SpecError, bounded, digest, rng, to_json
+from withstand.core import Json, Message, SpecError, bounded, digest, rng, to_json
 from withstand.core.stage import Row, innermost
 from withstand.core.text import count
 from withstand.registry import find
@@ -49,6 +49,11 @@ class Training:
     seed: int
     folder: Path
     written: str = ""
+
+    def characters(self, arm: Arm) -> float:
+        """The share of all characters that an arm is trained on; of the control that of its first seed."""
+        sizes = [sum(len(turn.text) for row in self.rows(of, 0) for turn in row.chat) for of in (arm, ARMS[0])]
+        return sizes[0] / max(1, sizes[1])
 
     def rows(self, arm: Arm, seed: int) -> list[Row]:
         """What an arm is trained on."""
@@ -111,26 +116,51 @@ def readings(training: Training, held: Sequence[Text], say: Say) -> list[dict[Ar
     return listed
 
 
+def learned(training: Training, held: Sequence[Text], by_seed: Sequence[dict[Arm, Reads]]) -> float:
+    """By how many nats a token the models trained on all texts read held-out ones better than the untrained model does:
+    what a training learned, and so the most that a choice of texts could cost."""
+
+    def read() -> Reads:
+        result = nats.reads(training.model, "base", held, training.running)
+        training.model.release()
+        return result
+
+    before = _kept(training, ["base", find.describe(training.model)], "base", held, read)
+    after = sum(reads["all"].nats.sum() for reads in by_seed) / len(by_seed)
+    return float(before.nats.sum() - after) / max(1, int(before.tokens.sum()))
+
+
 def _read(training: Training, arm: Arm, seed: int, held: Sequence[Text], say: Say) -> Reads:
     rows = training.rows(arm, seed)
     step = chain.Step(seeded(training.stage, training.seed + seed), rows)
-    key = chain.key_for(step, training.model)
+
+    def read() -> Reads:
+        say(count(len(rows), "row"))
+        [done] = chain.train(training.model, [step], training.folder / "stages")
+        result = nats.reads(done.model, arm, held, training.running)
+        done.model.release()
+        shutil.rmtree(done.folder, ignore_errors=True)
+        return result
+
+    return _kept(training, chain.key_for(step, training.model), arm, held, read, say)
+
+
+def _kept(
+    training: Training, key: Json, label: str, held: Sequence[Text], read: Callable[[], Reads],
+    say: Say = lambda _: None,
+) -> Reads:  # fmt: skip
+    """What was read earlier of these texts under this key, else what is read now, which is kept."""
     texts = [to_json(text.chat) for text in held]
     path = training.folder / "read" / f"{digest([VERSION, key, nats.LONGEST, training.running, texts])[:24]}.json"
     if path.is_file():
         say("read earlier")
         kept = bounded.parse_json(str(path), bounded.read_text(path))
-        return Reads(arm, np.array(kept["nats"], float), np.array(kept["tokens"], np.int64), kept["cut"])
-    say(count(len(rows), "row"))
-    stages = training.folder / "stages"
-    [done] = chain.train(training.model, [step], stages)
-    read = nats.reads(done.model, arm, held, training.running)
-    done.model.release()
+        return Reads(label, np.array(kept["nats"], float), np.array(kept["tokens"], np.int64), kept["cut"])
+    result = read()
     path.parent.mkdir(parents=True, exist_ok=True)
-    value = {"nats": read.nats.tolist(), "tokens": read.tokens.tolist(), "cut": read.cut}
+    value = {"nats": result.nats.tolist(), "tokens": result.tokens.tolist(), "cut": result.cut}
     save(path, json.dumps(value) + "\n")
-    shutil.rmtree(done.folder, ignore_errors=True)
-    return read
+    return result
 
 
 def seeded(stage: Any, seed: int) -> Any:
