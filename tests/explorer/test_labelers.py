@@ -26,7 +26,10 @@ def test_a_day_of_labeling_ends_at_the_cap_and_only_what_is_mild_goes_on(path: P
     set_to(path, daily_cap=2)
     with client(path) as web:
         label = f"{run_path(web)}/label"
-        assert "0 severe items today, of at most 2" in web.get(label).text
+        page = web.get(label).text
+        assert "0 severe items today, of at most 2" in page
+        unread = post(web, label, label, place=place_of(page), vote="failure")
+        assert (unread.status_code, "nobody labels what they have not read" in unread.text) == (400, True)
         post(web, "/reveal", label, show="1")
         votes = []
         for vote in ("failure", "success", "unsure"):

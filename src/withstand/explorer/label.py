@@ -222,6 +222,8 @@ def save(asked: PageRequest) -> Response:
             add_draws(asked.explorer.store, indexed.run.key, [named], drawn.seed)
         reader.skip(named, topic)
         return asked.to(asked.request.url.path, **replace(sample, skipped=False).query)
+    if not asked.shows(place_of(indexed.run.key, entry.spot)):
+        raise Refused(400, "nobody labels what they have not read", "show the text first")
     _keep(asked, indexed, purpose, drawn, named)
     reader.judge(named, topic, HARM[vote])
     return asked.to(asked.request.url.path, **sample.query, last=named)
