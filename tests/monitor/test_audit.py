@@ -8,9 +8,10 @@ import pytest
 
 from explorer_web import client, post
 from monitored import exchange, rows, screened, write
+from withstand import api
 from withstand.cli.main import main
 from withstand.monitor.audit.records import Item, passed_over
-from withstand.results.exposure import Settings, item_id, keep_settings
+from withstand.results.exposure import Settings, exposed, item_id, keep_settings, place_of_monitor
 
 PAGE = "/monitor/audit"
 
@@ -59,6 +60,10 @@ def test_a_sheet_goes_out_and_comes_back(folder, capsys):
     assert audit("--read", "a.csv", "--by", "ann", "--json") == 0
     value = json.loads(capsys.readouterr().out)
     assert (value["queued"], value["labeled"], value["labelers"], value["random"]) == (48, 40, {"ann": 40}, 40)
+    with api.open_store("s.db") as store:
+        met = exposed(store, place_of_monitor("monitor"))
+    pans = sum("miracle" in line["prompt_text"] for line in lines[:40])
+    assert (met.read, met.severe) == (40, pans + 1)  # and one of which nothing was said
     people = "FROM person_label WHERE labeler = 'person ann'"
     assert rows(folder, f"SELECT count(*), count(DISTINCT seq), min(version) {people}") == [(240, 40, "policy 1")]
     assert rows(folder, f"SELECT count(*) {people} AND flagged IS NULL") == [(6,)]

@@ -23,7 +23,7 @@ from withstand.results.calibrate import agreement_with
 from withstand.results.comparison import compare_runs
 from withstand.results.counts import BehaviorCounts, read_counts
 from withstand.results.decide import decide
-from withstand.results.exposure import Settings, keep_settings
+from withstand.results.exposure import Settings, exposed, keep_settings, place_of_run
 from withstand.results.judge_error import corrected
 from withstand.results.label_plan import label_plan
 from withstand.results.labeling import add, labels_at, labels_of, queue, text_of
@@ -224,6 +224,9 @@ def test_what_was_shown_and_has_no_label_counts_both_ways(run: Any, tmp_path: Pa
     held = [row | {"label": "no"} for row in listed[:-2] if row["place"] not in broken]
     path.write_text("\n".join(map(json.dumps, held)))
     assert invoke(run, "label", "--by", "ana", "-n", "24", "--read", str(path), *PERSON).return_value == 0
+    met = exposed(run.store, place_of_run(run.row.key))
+    assert met is not None, "who labels a sheet has read it"
+    assert met.read == len(run.store.labels(run.row.key))
     cells = [c for c in withstand.load(run.name, run.store).cells if not c["benign"]]
     assert any(cell["asr"] > 0.1 for cell in cells)
     for cell in cells:

@@ -47,6 +47,7 @@ def audit(
     from withstand.monitor.settings import Settings, read_settings
     from withstand.monitor.traffic import Traffic
     from withstand.redteam.policy.records import read_policy
+    from withstand.results.exposure import place_of_monitor, reader
 
     if (target or source) and not labeler.strip():
         raise click.UsageError("--write and --read need --by NAME: the labels of two people are compared")
@@ -62,8 +63,12 @@ def audit(
             _taken(context, draw.take(context, take, targeted), take + targeted)
         waiting = queue.queue_of(store, name)
         if source:
+            earlier = {word.item for word in waiting.opinions if word.labeler == labeler}
             answers = sheet.read_sheet(source, waiting, labeler)
             queue.label(store, waiting, labeler, answers)
+            person = reader(store, labeler, place_of_monitor(name))
+            for item in answers.keys() - earlier:
+                queue.judge(person, item, answers[item])
             console.say(f"{count(len(answers), 'label')} of {labeler} kept")
             waiting = queue.queue_of(store, name)
         for line in count_labels(context):

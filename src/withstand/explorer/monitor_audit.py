@@ -7,7 +7,7 @@ from withstand.explorer import team
 from withstand.explorer.app import PageRequest
 from withstand.explorer.read import LONGEST, part
 from withstand.explorer.security import Refused
-from withstand.monitor.audit.queue import Queue, label, queue_of
+from withstand.monitor.audit.queue import Queue, judge, label, queue_of
 from withstand.monitor.audit.records import Item
 from withstand.results.exposure import Topic, item_id, place_of_monitor
 
@@ -63,8 +63,7 @@ def save(asked: PageRequest) -> Response:
         label(asked.explorer.store, queue, asked.who, {item: sides})
     except SpecError as error:
         raise Refused(400, str(error), error.hint) from error
-    categories = tuple(category for chosen in sides.values() for category in chosen or ())
-    reader.judge(item, Topic(categories), True if categories else None if None in sides.values() else False)
+    judge(reader, item, sides)
     return asked.to(PATH, name=queue.monitor, last=item)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from withstand.core import SpecError, digest
 from withstand.formats import rows
 from withstand.results import labeling
+from withstand.results.exposure import HARM, place_of_run, reader, topic_of_case
 from withstand.results.labeling import Item, Purpose, Vote
 from withstand.store.store import RunRow, Store
 
@@ -74,6 +75,11 @@ def _vote(place: str, word: str) -> Vote:
 def add_sheet(
     store: Store, run: RunRow, labels: Sequence[tuple[Item, Vote]], labeler: str, purpose: Purpose, kind: str
 ) -> None:
-    """Keep the labels of a sheet, as those of an annotator of this kind."""
+    """Keep the labels of a sheet, as those of an annotator of this kind. What a person read there counts as what they
+    met today, whatever the cap; a sheet that is read again adds nothing."""
+    before = labeling.labeled_by(store, run, labeler, purpose)
+    person = reader(store, labeler, place_of_run(run.key))
     for item, vote in labels:
         labeling.add(store, run, item, vote, labeler, purpose, kind)
+        if kind == "person" and before.get(item.place) != vote:
+            person.judge(item.place, topic_of_case(run.plan, item.case.cell, item.case.category), HARM[vote])

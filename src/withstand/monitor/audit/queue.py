@@ -7,6 +7,7 @@ from withstand.core import SpecError
 from withstand.core.taxonomy import UNCOVERED
 from withstand.monitor.audit.records import Item, Opinion, add_opinions, items_of, left_for, opinions_of
 from withstand.redteam.policy.records import Policy
+from withstand.results.exposure import Reader, Topic
 from withstand.store.revisions import append, records
 from withstand.store.store import Store
 
@@ -66,6 +67,12 @@ def queue_of(store: Store, monitor: str) -> Queue:
     choices = tuple(Choice(part["id"], part["title"], part["definition"]) for part in value["choices"])
     items, opinions = tuple(items_of(store, monitor)), tuple(opinions_of(store, monitor))
     return Queue(monitor, value["policy"], choices, items, opinions)
+
+
+def judge(reader: Reader, item: str, sides: Mapping[str, tuple[str, ...] | None]) -> None:
+    """Count an exchange as its reader says that it is, by the categories of each side."""
+    categories = tuple(category for chosen in sides.values() for category in chosen or ())
+    reader.judge(item, Topic(categories), True if categories else None if None in sides.values() else False)
 
 
 def label(
