@@ -95,6 +95,7 @@ def test_the_curves_grow_with_k_on_one_scale() -> None:
     assert maximum.ys == probability.ys
     assert [text for _, text in reversed(maximum.xs)] == ["2", "5", "10", "20", "25"]
     assert panels(replace(MEASURE, curve=MEASURE.curve[:1])) == ()
+    assert [toxicity.html(report).count('<svg class="chart"') for report in (ONE, BOTH)] == [2, 4]
     assert '<svg class="chart"' not in toxicity.html(replace(ONE, measures=(replace(MEASURE, curve=()),)))
 
 
