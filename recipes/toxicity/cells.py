@@ -204,8 +204,8 @@ def curves(rows: dict[tuple[Any, ...], dict[str, Any]]) -> Iterator[str]:
     for cell in CELLS:
         points = rows.get(cell, {}).get("curve", [])
         for half in dict.fromkeys(point["half"] for point in points):
-            values = {point["k"]: point["maximum"]["value"] for point in points if point["half"] == half}
-            texts = ["" if values.get(k) is None else f"{values[k]:.3f}" for k in sizes]
+            values = {point["k"]: shown(point["maximum"], score) for point in points if point["half"] == half}
+            texts = [values.get(k, "") for k in sizes]
             name = f"`{cell.model}` on `{cell.suite}`, {cell.style}, {cell.prompts} prompts, {half}"
             yield f"| {name} | {' | '.join(texts)} |"
 
