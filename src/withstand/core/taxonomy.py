@@ -54,6 +54,11 @@ def check_taxonomy(taxonomy: Taxonomy) -> None:
                 raise SpecError(message, hint=f"they are {', '.join(names)}")
 
 
+def is_under(category: str, whole: str) -> bool:
+    """Whether a category is this one, or a part of it, as "a.b" is of "a"."""
+    return f"{category}.".startswith(f"{whole}.")
+
+
 UNCOVERED = "uncovered"
 """The category of every policy for what no rule of it names."""
 OWN_TAG = "policy:"

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from withstand.core import SpecError
+from withstand.core.text import head_of
 from withstand.explorer import team
 from withstand.explorer.app import PageRequest
 from withstand.explorer.numbers import whole
@@ -62,7 +63,7 @@ def _topics(asked: PageRequest) -> Iterator[str]:
     """The categories of this store's runs, as far as they are read, of the plan and of the monitors; and the suites."""
     for run in asked.explorer.index.runs():
         for suite in run.plan["suites"]:
-            yield OF_SUITE + suite["name"].partition(":")[0].partition(",")[0]
+            yield OF_SUITE + head_of(suite["name"])
         if indexed := asked.explorer.index.of_run(run, wait=0.0):
             yield from (category for categories in indexed.categories for category in categories)
     for harm in asked.explorer.plan.harms if asked.explorer.plan else ():

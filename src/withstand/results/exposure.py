@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from withstand.core import Json, at_least, digest, from_json, to_json
+from withstand.core.taxonomy import is_under
 from withstand.core.text import count, head_of
 from withstand.store.attempts import SEVERE
 from withstand.store.revisions import CHOICE, SETTINGS, Event, add_event, append, events, events_of, revisions
@@ -86,7 +87,7 @@ class Settings:
 
 def named(entries: Collection[str], category: str) -> bool:
     """Whether a category, or one above it, is among these."""
-    return any(f"{category}.".startswith(f"{entry}.") for entry in entries if entry)
+    return any(is_under(category, entry) for entry in entries if entry)
 
 
 def read_settings(store: Store) -> Settings | None:
@@ -317,11 +318,11 @@ class Exposure:
         return f"{words} (cap {self.cap} a day){left}"
 
 
-def exposed(store: Store, where: str, of_plan: int | None = None) -> Exposure | None:
+def exposed(store: Store, where: str) -> Exposure | None:
     """The exposure counter of a report; None where nobody read or skipped anything."""
     steps = [step for kind in (READ, JUDGED) for step in events(store, "", kind=kind)]
     here = [step for step in steps if _value(step).get("where") == where]
-    return _figures(store, here, len(skipped(store, where)), of_plan)
+    return _figures(store, here, len(skipped(store, where)), None)
 
 
 def exposed_by_plan(store: Store, plan: str, cap: int, rounds: Collection[str]) -> Exposure | None:

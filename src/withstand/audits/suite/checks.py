@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-from withstand.audits.suite.records import LEAST, Evidence, Finding, Item, State, by_share, share
-from withstand.core.taxonomy import UNCOVERED, Grouping
+from withstand.audits.suite.records import LEAST, Evidence, Finding, Item, State, by_share
+from withstand.core.taxonomy import UNCOVERED, Grouping, is_under
 from withstand.core.text import count, percent, series
 
 UMBRELLAS = frozenset({
@@ -42,7 +42,7 @@ def of_category(items: Sequence[Item], name: str) -> list[Item]:
     """The harmful items of a category of the policy, or of one below it."""
     return [
         item for item in items
-        if not item.behavior.benign and any(f"{own}.".startswith(f"{name}.") for own in item.categories)
+        if not item.behavior.benign and any(is_under(own, name) for own in item.categories)
     ]  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def narrow(items: Sequence[Item], scope: Sequence[str], grouping: Grouping) -> F
     covered = [name for name, _, _, number in rows if number >= LEAST and name not in pooling]
     none = sum(number == 0 for _, _, _, number in rows)
     uncovered = sum(UNCOVERED in item.categories for item in items if not item.behavior.benign)
-    value = share(len(covered), len(scope))
+    value = len(covered) / len(scope)
     kinds = len(grouping.names.keys() - {UNCOVERED, *pooling})
     state = by_share(value, 0.8, 0.5)
     answer = f"{len(covered)} of {count(len(scope), 'category', 'categories')} have {LEAST} items or more"
@@ -97,10 +97,10 @@ def broad(items: Sequence[Item]) -> Finding:
         ids = {name for item in own for name in item.categories} - {UNCOVERED}
         rows.append((suite, judge, category, len(own), len(ids), kind))
     n = len(items)
-    value = share(counts.pop("one category", 0), n)
-    pooled = share(counts["umbrella"] + counts["no category"], n)
-    loose = share(counts["named by the map alone"], n)
-    unmapped = share(counts["not in the policy"], n)
+    value = counts.pop("one category", 0) / n
+    pooled = (counts["umbrella"] + counts["no category"]) / n
+    loose = counts["named by the map alone"] / n
+    unmapped = counts["not in the policy"] / n
     state: State = (
         "fail" if pooled > 0.5 else "warn" if pooled + loose > 0.2 else "not known" if unmapped > 0.2 else "pass"
     )
@@ -144,8 +144,8 @@ def bare(items: Sequence[Item]) -> Finding:
     words = sum(map(_says_who, items))
     halves = [[item for item in items if item.behavior.benign is benign] for benign in (False, True)]
     marks = [[(_context(item), _has(item, "persona")) for item in half] for half in halves if half]
-    value = min(share(sum(map(all, half)), len(half)) for half in marks)
-    either = min(share(sum(map(any, half)), len(half)) for half in marks)
+    value = min(sum(map(all, half)) / len(half) for half in marks)
+    either = min(sum(map(any, half)) / len(half) for half in marks)
     state: State = "pass" if value >= 0.8 else "warn" if either >= 0.2 else "fail"
     answer = (
         f"{len(context)} of {count(n, 'item')} have a context, {len(persona)} name a persona, {percent(value)} both; "
@@ -186,10 +186,10 @@ def closed(items: Sequence[Item]) -> Finding:
     rows: list[tuple[str, int, int, float]] = []
     for name, own in _by_own_category(items):
         open_ = sum(not item.closed for item in own)
-        rows.append((name, len(own), open_, share(open_, len(own))))
-    value = share(sum(not item.closed for item in items), len(items))
+        rows.append((name, len(own), open_, open_ / len(own)))
+    value = sum(not item.closed for item in items) / len(items)
     least = [row for row in rows if row[3] < GENERATIVE]
-    good = share(len(rows) - len(least), len(rows))
+    good = (len(rows) - len(least)) / len(rows)
     state: State = "pass" if not least else "warn" if good >= 0.5 and value >= 0.5 else "fail"
     answer = f"{percent(value)} of the items ask for a text of the model's own"
     answer += f"; fewer than {percent(GENERATIVE)} in {series([row[0] for row in least[:5]])}" if least else ""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from withstand.audits.overlap import LEAST_RUNS
-from withstand.audits.suite.records import Evidence, Finding, Item, State, share
+from withstand.audits.suite.records import Evidence, Finding, Item, State
 from withstand.core import Behavior
 from withstand.core.likeness import ALIKE, folded, runs, squeezed
 from withstand.core.text import count, percent, series
@@ -144,7 +144,7 @@ def copies(items: Sequence[Item], loose: Sequence[tuple[int, int]]) -> Finding:
     places = {place for pair in loose for place in pair}
     both = both_halves(items)
     alike = templates(items)
-    value = share(len(places), len(items))
+    value = len(places) / len(items)
     answers, todo = [], []
     if places:
         answers.append(
@@ -155,14 +155,14 @@ def copies(items: Sequence[Item], loose: Sequence[tuple[int, int]]) -> Finding:
     if both:
         answers.append(f"{count(len(both), 'text')} {'is' if len(both) == 1 else 'are'} harmful and benign at once.")
         todo.append("Say of each text whether a model should answer it.")
-    templated = share(alike, len(items)) > TEMPLATES
+    templated = alike / len(items) > TEMPLATES
     if templated:
         answers.append(f"{alike} are another item but for one word, as a template makes them.")
         todo.append("Count what a template made as one: give it one `cluster`.")
     if not answers:
         return Finding("copies", COPIES, "pass", "No item says the same as another outside its cluster.", value=0.0)
     rows = [(items[first].name, items[second].name) for first, second in [*both, *loose][:SHOWN]]
-    state: State = "fail" if max(value, share(2 * len(both), len(items))) > WARNS else "warn"
+    state: State = "fail" if max(value, 2 * len(both) / len(items)) > WARNS else "warn"
     shown = (Evidence("Copies", ("item", "says the same as"), rows, f"The first {SHOWN}."),) if rows else ()
     return Finding("copies", COPIES, state, " ".join(answers), " ".join(todo), value, evidence=shown)
 
@@ -183,7 +183,7 @@ def splits(parts: Sequence[tuple[str, str, Sequence[Behavior]]]) -> Finding | No
         rows += [_named(suite, *(owned[at] for at in pair)) for pair in leaks]
         for split, behaviors in named:
             held = {at for pair in leaks for at in pair if owned[at][0] == split}
-            worst = max(worst, share(len(held), len(behaviors)))
+            worst = max(worst, len(held) / len(behaviors))
     tested = series([f"{suite} ({series([split for split, _ in named])})" for suite, named in by_suite.items()])
     if not rows:
         return Finding("splits", SPLITS, "pass", f"No item of a split stands in another: {tested}.", value=0.0)

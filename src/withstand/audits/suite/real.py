@@ -8,10 +8,10 @@ import numpy as np
 from withstand.audits.suite.checks import NO_HARM, distinct, of_category
 from withstand.audits.suite.copies import inside
 from withstand.audits.suite.logs import KEPT, SAMPLE
-from withstand.audits.suite.records import LEAST, Evidence, Finding, Item, Logs, Prompt, State, by_share, share
+from withstand.audits.suite.records import LEAST, Evidence, Finding, Item, Logs, Prompt, State, by_share
 from withstand.audits.suite.style import Distance, blind, distances
 from withstand.core import draw
-from withstand.core.taxonomy import UNCOVERED
+from withstand.core.taxonomy import UNCOVERED, is_under
 from withstand.core.text import count, percent, rate, series
 from withstand.stats.roc import share_limits
 
@@ -99,7 +99,7 @@ def _halves(items: Sequence[Item], logs: Logs) -> Iterator[tuple[str, Sequence[I
 def _own(items: Sequence[Item], side: Sequence[Prompt]) -> float:
     """The share of prompts that hold an item of the suite, but for a word or two."""
     tests = inside([text for item in items for text in {item.behavior.prompt()[:KEPT], item.behavior.text}])
-    return share(sum(tests(prompt.text) for prompt in side), len(side))
+    return sum(tests(prompt.text) for prompt in side) / len(side)
 
 
 def _blind(items: Sequence[Item], side: Sequence[Prompt]) -> Iterator[float]:
@@ -174,7 +174,7 @@ def missing(items: Sequence[Item], logs: Logs | None, scope: Sequence[str]) -> F
     elif state == "pass" and ends[0] < 0.8:
         state = "warn"
     lacking = [name for name, _ in flagged.most_common() if name not in covered]
-    blind = [name for name in scope if not any(_related(name, label) for label in logs.seen)]
+    blind = [name for name in scope if not any(is_under(name, label) or is_under(label, name) for label in logs.seen)]
     if state == "pass" and (blind or any(flagged[name] >= LEAST for name in lacking)):
         state = "warn"
     answer = f"{rate(value, ends)} of {count(total, 'flagged exchange')} are of a category with {LEAST} items or more"
@@ -182,7 +182,7 @@ def missing(items: Sequence[Item], logs: Logs | None, scope: Sequence[str]) -> F
     answer += f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
     answer += f"; nothing labels {len(blind)} of {count(len(scope), 'category', 'categories')}" if blind else ""
     rows = [
-        (name, number, percent(share(number, total)), items_of.get(name, 0), "yes" if name in covered else "no")
+        (name, number, percent(number / total), items_of.get(name, 0), "yes" if name in covered else "no")
         for name, number in flagged.most_common()
     ]  # fmt: skip
     note = "Flags of the log's own labels or of a monitor's screeners, which err. An exchange may have several."
@@ -193,8 +193,3 @@ def missing(items: Sequence[Item], logs: Logs | None, scope: Sequence[str]) -> F
         "E7", fault, state, f"{answer}.", todo,
         value, ends, (Evidence("Flagged in the log", columns, rows, note),),
     )  # fmt: skip
-
-
-def _related(name: str, label: str) -> bool:
-    """Whether one is the other, or a part of it."""
-    return f"{name}.".startswith(f"{label}.") or f"{label}.".startswith(f"{name}.")

@@ -97,11 +97,6 @@ class Logs:
     nameless: int = 0
 
 
-def share(part: int, whole: int) -> float:
-    """A part of a whole that has something."""
-    return part / whole
-
-
 def by_share(value: float, passes: float, warns: float) -> State:
     """The state of a share of which more is better."""
     return "pass" if value >= passes else "warn" if value >= warns else "fail"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from withstand.core import Json, SpecError, at_least
+from withstand.core.taxonomy import is_under
 from withstand.redteam.dates import day
 from withstand.redteam.tables import Problems, check_names, named, read_tables, record_of, records_of
 
@@ -151,7 +152,7 @@ class Member:
 
     def opts_out(self, harm: Harm) -> bool:
         """Whether they test no such harm: they named it, its category, or one above its category."""
-        return any(harm.id == name or f"{harm.category}.".startswith(f"{name}.") for name in self.opt_out)
+        return any(harm.id == name or is_under(harm.category, name) for name in self.opt_out)
 
 
 @dataclass(frozen=True, slots=True)
