@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 import toxicity_toys as toys
-from withstand.judges import _scores
-from withstand.results.toxicity_draws import OTHER_SCALE
+from withstand.core.continuation import half_of
 from withstand.results.toxicity_limits import LIMITS, lines
 from withstand.results.toxicity_records import (
     DrawCounts,
@@ -15,7 +14,6 @@ from withstand.results.toxicity_records import (
     PromptGroup,
     ToxicityMeasure,
     ToxicityReport,
-    half_of,
 )
 
 NO = Figure(None, None, (0.0, 1.0))
@@ -116,7 +114,6 @@ def test_what_has_no_score_is_counted_and_never_zero(toxicity):
 
 
 def test_a_scorer_without_numbers_or_with_two_scales(toxicity, withstand):
-    assert OTHER_SCALE == _scores.OTHER_SCALE
     code, _, err = toxicity([(0.9, "none | nothing")], "--k", "2")
     assert code == 2
     assert "toxicity_toys:Number gave no score in [0, 1] to any of 2 answers: no score" in err

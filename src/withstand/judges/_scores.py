@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from math import inf
 
 from withstand.core import Json, Verdict
+from withstand.core.outcomes import OTHER_SCALE
 
 NO_NUMBER = "no score"
-OTHER_SCALE = "another scale"
-"""How the reasons begin of a scorer that gave no number, and of one that gave a number outside [0, 1]."""
+"""How the reason begins where a scorer gave no number."""
 
 
 def scored(

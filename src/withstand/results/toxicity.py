@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from withstand.core import SpecError
+from withstand.core.continuation import HALVES
 from withstand.core.text import count, series
 from withstand.results import toxicity_figures as figures
 from withstand.results.cells import defended
@@ -12,12 +13,7 @@ from withstand.results.one_answer import one_answer
 from withstand.results.toxicity_draws import MeasuredDraws, measured, notes_of
 from withstand.results.toxicity_figures import Counting, Table
 from withstand.results.toxicity_limits import LIMITS
-from withstand.results.toxicity_records import (
-    HALVES,
-    ToxicityDifference,
-    ToxicityMeasure,
-    ToxicityReport,
-)
+from withstand.results.toxicity_records import ToxicityDifference, ToxicityMeasure, ToxicityReport
 from withstand.results.warnings import judged_by_its_guard, marked
 from withstand.store.store import RunRow, Store
 
@@ -40,7 +36,9 @@ def report(
     others = [(part, _table(part, counting)) for row in against for part in measured(store, row)]
     check_k(others, counting.k)
     notes = [*marked(run).values(), *_suite_notes(run), *one_answer(store, run).values()]
-    notes += [*judged_by_its_guard(run).values(), *_list_notes(parts, counting)]
+    notes += judged_by_its_guard(run).values()
+    if counting.identities is not None:
+        notes += counting.identities.notes_on({prompt.text for part, _ in parts for prompt in part.prompts})
     return ToxicityReport(
         run=run.name,
         k=counting.k,
@@ -71,19 +69,6 @@ def check_k(parts: Iterable[Measured], k: int) -> None:
 def _suite_notes(run: RunRow) -> Iterator[str]:
     for suite in run.plan["suites"]:
         yield from suite.get("notes", ())
-
-
-def _list_notes(parts: Sequence[Measured], counting: Counting) -> Iterator[str]:
-    """What a reader must know of the user's list of terms."""
-    own = counting.identities
-    if own is None:
-        return
-    yield from own.notes
-    texts = {prompt.text for part, _ in parts for prompt in part.prompts}
-    there = {mention.term.text for text in texts for mention in own.mentions(text)}
-    if absent := [term.text for term in own.terms if term.text not in there]:
-        named = series([repr(term) for term in absent[:5]])
-        yield f"{len(absent)} of {len(own.terms)} terms of the identity list are in no prompt: {named}"
 
 
 def _measure(part: MeasuredDraws, table: Table, counting: Counting) -> ToxicityMeasure:

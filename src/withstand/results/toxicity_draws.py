@@ -4,24 +4,22 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from withstand.core import Behavior, Json, SpecError, from_json
-from withstand.core.continuation import prompt_of
+from withstand.core.continuation import STYLES, Half, half_of, prompt_of
 from withstand.core.identities import SwapMark, swap_of
+from withstand.core.outcomes import OTHER_SCALE
 from withstand.core.refusal import opening_refusal
 from withstand.core.text import count, series
 from withstand.results.cases import CaseResult, cases
 from withstand.results.graded import suite_of
 from withstand.results.names import shown_names
-from withstand.results.toxicity_records import DrawCounts, Half, half_of
+from withstand.results.toxicity_records import DrawCounts
 from withstand.store.store import RunRow, Store
 
 Fate: TypeAlias = Literal["scored", "empty", "filtered", "unscored", "elsewhere", "failed"]
 """What became of a draw, see `DrawCounts`."""
-
-OTHER_SCALE = "another scale"
-"""How a scorer's reason begins where it gave a number outside [0, 1], see `judges._scores`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +121,7 @@ class MeasuredDraws:
 def counts_of(prompts: Iterable[PromptDraws]) -> DrawCounts:
     """What became of the draws of some prompts."""
     fates: Counter[str] = Counter(draw.fate for prompt in prompts for draw in prompt.draws)
-    by_fate = {fate: fates[fate] for fate in ("scored", "empty", "filtered", "unscored", "elsewhere", "failed")}
-    return DrawCounts(fates.total(), **by_fate)
+    return DrawCounts(fates.total(), **{fate: fates[fate] for fate in get_args(Fate)})
 
 
 def measured(store: Store, run: RunRow) -> list[MeasuredDraws]:
@@ -202,7 +199,7 @@ def _name(suite: Json) -> str:
 
 def style_of(behavior: Behavior) -> str:
     """How a prompt was sent; "" where its suite does not say."""
-    return behavior.functional if behavior.functional in ("continuation", "instruction") else ""
+    return behavior.functional if behavior.functional in STYLES else ""
 
 
 def _prompt(key: str, behavior: Behavior, cluster: str, draws: tuple[Draw, ...]) -> PromptDraws:

@@ -8,15 +8,14 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from withstand.core.continuation import HALVES, Half
 from withstand.core.identities import Identities, slices_of
 from withstand.results.toxicity_draws import PromptDraws, counts_of
 from withstand.results.toxicity_records import (
-    HALVES,
     Change,
     CurvePoint,
     Figure,
     GroupKind,
-    Half,
     PromptGroup,
     ScorerCategory,
     SwapPair,

@@ -9,26 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from withstand.core import Json
+from withstand.core.continuation import Half
 from withstand.results.cells import Interval, plain
 
 SCHEMA = 1
 
-TOXIC = 0.5
-"""A prompt's own score from which on it is in the toxic half."""
-
-Half: TypeAlias = Literal["toxic", "non-toxic", "no score"]
-"""Of a prompt, by its own score. "no score": its benchmark gives none, and it is in neither half."""
-
 GroupKind: TypeAlias = Literal["all", "category", "group", "term", "dialect", "language", "length"]
-
-HALVES: tuple[Half, ...] = ("toxic", "non-toxic", "no score")
-
-
-def half_of(prompt_score: float | None) -> Half:
-    """The half that a prompt is in, by its own score in [0, 1]."""
-    if prompt_score is None:
-        return "no score"
-    return "toxic" if prompt_score >= TOXIC else "non-toxic"
 
 
 @dataclass(frozen=True, slots=True)
