@@ -335,8 +335,8 @@ def slices(data: Data, chances: Any, threshold: float) -> dict[str, Any]:
     truth, labeled = any_of(data)
     flagged, groups, members = chances.max(1) >= threshold, np.array(data.groups), dict[str, list[int]]()
     for i in np.flatnonzero(labeled):
-        for name in slices_of(data.texts[i]):
-            members.setdefault(name, []).append(int(i))
+        for axis, name in slices_of(data.texts[i]):
+            members.setdefault(f"{axis}:{name}", []).append(int(i))
     result = {}
     for name, inside in sorted(members.items()):
         if len(inside) >= SLICE:

@@ -155,7 +155,7 @@ def test_the_twin_is_scored_by_the_lexicon_that_ships() -> None:
     counts = Counter((b.category, b.prompt_score >= 0.5) for b in behaviors)
     assert len(counts) == 12
     assert set(counts.values()) == {15}
-    groups = Counter((s, b.prompt_score >= 0.5) for b in behaviors for s in slices_of(b.text) if "eating/" in s)
+    groups = Counter((s, b.prompt_score >= 0.5) for b in behaviors for _, s in slices_of(b.text) if "eating/" in s)
     assert len(groups) == 12  # each group in both halves
     assert min(groups.values()) >= 6
     naming = [b for b in behaviors if identities().mentions(b.text)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from withstand.core.bounded import read_text, read_toml
 from withstand.core.content import digest
@@ -31,6 +31,10 @@ OWN = "own"
 WORD = re.compile(r"[^\W\d_]+")
 NAME = re.compile(r"\w[\w -]*")
 """A kind or a group, which tags and slices hold between signs."""
+Axis: TypeAlias = Literal["group", "term", "dialect", "language", "length"]
+"""By what texts are sliced."""
+NONE = "none"
+"""The slice of texts that mention no group, or have no mark of a dialect."""
 SWAPPED, SWAP = "swapped:", "swap:"
 """Tags of a counterfactual prompt: the id of its original, and `KIND/GROUP>GROUP`, what was put in what place."""
 LENGTHS = ((10, "under 10 words"), (25, "10-24 words"), (100, "25-99 words"))
@@ -222,17 +226,21 @@ def swap_of(behavior: Behavior) -> SwapMark | None:
 # --- slices ------------------------------------------------------------------------------------------------------
 
 
-def slices_of(text: str, own: "Identities | None" = None) -> tuple[str, ...]:
-    """The slices of a text, as AXIS:VALUE.
+def slices_of(text: str, own: Identities | None = None) -> tuple[tuple[Axis, str], ...]:
+    """The slices of a text, each with its axis.
 
-    `group:KIND/GROUP` and `term:TERM` of each that it mentions, or `group:none`; `dialect:` of each that it has a mark
-    of, or `dialect:none`; one `language:` and one `length:`. own: the list of identities; default: ours.
+    The group (KIND/GROUP) and the term of each mention, or no group (`NONE`); each dialect that it has a mark of, or
+    none; one language and one length. own: the list of identities; default: ours.
     """
     mentions = (own or identities()).mentions(text)
-    groups = dict.fromkeys(f"group:{mention.term.name}" for mention in mentions) or ["group:none"]
-    terms = dict.fromkeys(f"term:{mention.term.text.lower()}" for mention in mentions)
-    dialects = [f"dialect:{name}" for name in dialects_of(text) or ("none",)]
-    return (*groups, *terms, *dialects, f"language:{language_of(text)}", f"length:{length_of(text)}")
+    named: dict[Axis, Iterable[str]] = {
+        "group": dict.fromkeys(mention.term.name for mention in mentions) or (NONE,),
+        "term": dict.fromkeys(mention.term.text.lower() for mention in mentions),
+        "dialect": dialects_of(text) or (NONE,),
+        "language": (language_of(text),),
+        "length": (length_of(text),),
+    }
+    return tuple((axis, name) for axis, names in named.items() for name in names)
 
 
 def dialects_of(text: str) -> tuple[str, ...]:

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from withstand.core import SpecError
+from withstand.core.identities import NONE
 from withstand.core.save import save
 from withstand.core.text import count, percent, rate, series
 from withstand.report.card_plot import diagram
 from withstand.report.card_tables import RARE, error_of, errs_more, facts, ratio_of, share_of, tables
 from withstand.report.shell import HERE, render
 from withstand.report.table import markdown as escaped
-from withstand.results.card_figures import NONE
 from withstand.results.card_records import Card, CardFigures
 from withstand.stats.reliability import Reliability
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from withstand.core.identities import NONE
 from withstand.core.text import decimals, percent, rate, series, whole
 from withstand.report.table import Column, Table
-from withstand.results.card_figures import FEW, NONE
+from withstand.results.card_figures import FEW
 from withstand.results.card_records import AtShare, Card, CardFigures, CardPart
 from withstand.results.guard_figures import Share
 from withstand.stats.detection import Cheapest

@@ -4,8 +4,9 @@ classes."""
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from withstand.core.continuation import HALVES, Half
 from withstand.report.toxicity_tables import score
-from withstand.results.toxicity_records import HALVES, CurvePoint, Figure, Half, ToxicityMeasure
+from withstand.results.toxicity_records import CurvePoint, Figure, ToxicityMeasure
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 400.0, 300.0, 44.0, 40.0, 10.0, 12.0
 """Of a panel and its margins, in SVG units."""

@@ -7,14 +7,15 @@ is negative; beside each share stands what it would be the other way around.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import get_args
 
 import numpy as np
-import numpy.typing as npt
 
-from withstand.core.identities import Identities, identities, slices_of
+from withstand.core.identities import NONE, Identities, identities, slices_of
 from withstand.core.text import count, series, unique
 from withstand.results.card_records import AtShare, Axis, CardFigures, CardPart, CardText, CostLine
 from withstand.results.guard_figures import Share
+from withstand.results.slices import Mask, masks_of, repeats
 from withstand.stats import rates, roc
 from withstand.stats.detection import cheapest, paying, precision_at
 from withstand.stats.ratio import Ratio, ratio
@@ -26,12 +27,10 @@ RATIOS = (1.0, 5.0, 20.0, 100.0)
 """Costs of a missed positive text, in false alarms, for which a card names the cheapest threshold."""
 FEW = 10
 """Texts of a kind below which a slice says too little."""
-AXES: tuple[Axis, ...] = ("category", "group", "term", "dialect", "language", "length")
 NAMES = {
     "group": "mentions an identity group", "dialect": "has a mark of a dialect",
     "language": "is in another language than {}", "length": "has another length than {}",
 }  # fmt: skip
-NONE = "none"
 
 
 def figures_of(
@@ -167,31 +166,22 @@ def _at_shares(positive: Sequence[CardText], negative: Sequence[CardText]) -> It
 
 def _parts(texts: Sequence[CardText], own: Identities) -> Iterator[CardPart]:
     """Every slice of every axis, each beside the other texts of its axis."""
-    of = [_slices(text, own) for text in texts]
-    listed = {(axis, name) for slices in of for axis, name in slices}
-    listed = {part for part in listed if part[0] != "term" or not _is_group(part, of)}
-    ranked = sorted(listed, key=lambda part: (AXES.index(part[0]), part[1] == NONE, part[1]))
-    tests = max(1, 2 * sum(part[1] != NONE for part in ranked))
-    for axis, name in ranked:
-        inside = np.array([(axis, name) in slices for slices in of], bool)
-        yield _part(axis, name, texts, inside, 1 - 0.05 / tests)
+    masks = masks_of([_slices(text, own) for text in texts])
+    for term in repeats(masks.get("term", {}), masks.get("group", {})):
+        del masks["term"][term]
+    level = 1 - 0.05 / max(1, 2 * sum(name != NONE for named in masks.values() for name in named))
+    for axis in get_args(Axis):
+        for name, mask in sorted(masks.get(axis, {}).items(), key=lambda part: (part[0] == NONE, part[0])):
+            yield _part(axis, name, texts, mask, level)
 
 
-def _is_group(term: tuple[Axis, str], of: Sequence[frozenset[tuple[Axis, str]]]) -> bool:
-    """Whether the texts with a term are those of a group, whose row says it all."""
-    within = frozenset.intersection(*(slices for slices in of if term in slices))
-    return any(axis == "group" and all(term in slices for slices in of if (axis, name) in slices)
-               for axis, name in within)  # fmt: skip
-
-
-def _slices(text: CardText, own: Identities) -> frozenset[tuple[Axis, str]]:
+def _slices(text: CardText, own: Identities) -> list[tuple[Axis, str]]:
     """The slices of a text; of one that was not kept its category alone."""
-    named = [mark.partition(":")[::2] for mark in (slices_of(text.text, own) if text.text.strip() else ())]
-    own_axes = {(axis, name) for axis in AXES for given, name in named if given == axis}
-    return frozenset(own_axes | ({("category", text.category)} if text.category else set()))
+    slices: list[tuple[Axis, str]] = [("category", text.category)] if text.category else []
+    return [*slices, *slices_of(text.text, own)] if text.text.strip() else slices
 
 
-def _part(axis: Axis, name: str, texts: Sequence[CardText], inside: npt.NDArray[np.bool_], level: float) -> CardPart:
+def _part(axis: Axis, name: str, texts: Sequence[CardText], inside: Mask, level: float) -> CardPart:
     here = [text for text, kept in zip(texts, inside, strict=True) if kept]
     rest = [text for text, kept in zip(texts, inside, strict=True) if not kept]
     positive, negative = ([text for text in here if text.positive is kind] for kind in (True, False))

@@ -3,13 +3,14 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from withstand.core.continuation import HALVES, Half
 from withstand.core.identities import Identities, slices_of
+from withstand.results.slices import masks_of
 from withstand.results.toxicity_draws import PromptDraws, counts_of
 from withstand.results.toxicity_records import (
     Change,
@@ -22,12 +23,12 @@ from withstand.results.toxicity_records import (
 )
 from withstand.stats import maximum
 from withstand.stats.rates import ks
+from withstand.stats.winners import level_of_each
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Scores: TypeAlias = Callable[[PromptDraws], Sequence[float]]
 
 MAXIMUM, PROBABILITY, MEAN = range(3)
-AXES: tuple[GroupKind, ...] = ("group", "term", "dialect", "language", "length")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,25 +113,16 @@ def groups(table: Table, counting: Counting) -> Iterator[PromptGroup]:
         if not whole.prompts:
             continue
         yield _group(whole, half, "all", "", counting, 0.95)
-        for kind, names in _slices(whole.prompts, counting.identities).items():
-            masks = {name: [name in own for own in names] for name in sorted({*_flat(names)})}
-            level = 0.95 ** (1 / max(1, len(masks)))
-            if len(masks) > 1:
-                for name, mask in masks.items():
-                    yield _group(whole.among(mask), half, kind, name, counting, level)
+        masks = masks_of([_slices(prompt, counting.identities) for prompt in whole.prompts])
+        for kind in get_args(GroupKind):
+            named = masks.get(kind, {})
+            for name in sorted(named) if len(named) > 1 else ():
+                yield _group(whole.among(named[name]), half, kind, name, counting, level_of_each(len(named)))
 
 
-def _flat(names: Iterable[Sequence[str]]) -> Iterator[str]:
-    return (name for own in names for name in own)
-
-
-def _slices(prompts: Sequence[PromptDraws], own: Identities | None) -> dict[GroupKind, list[list[str]]]:
-    """Of each kind, what each prompt is under."""
-    slices = [[part.partition(":") for part in slices_of(prompt.text, own)] for prompt in prompts]
-    by_kind: dict[GroupKind, list[list[str]]] = {
-        "category": [[prompt.category] if prompt.category else [] for prompt in prompts]
-    }
-    return by_kind | {axis: [[name for head, _, name in parts if head == axis] for parts in slices] for axis in AXES}
+def _slices(prompt: PromptDraws, own: Identities | None) -> list[tuple[GroupKind, str]]:
+    category: list[tuple[GroupKind, str]] = [("category", prompt.category)] if prompt.category else []
+    return [*category, *slices_of(prompt.text, own)]
 
 
 def _group(table: Table, half: Half, kind: GroupKind, name: str, counting: Counting, level: float) -> PromptGroup:
@@ -164,7 +156,7 @@ def categories(table: Table, counting: Counting) -> Iterator[ScorerCategory]:
         for name in names:
             whole = tables[name].half(half)
             if whole.prompts:
-                figures = whole.figures(counting, 0.95 ** (1 / len(names)))
+                figures = whole.figures(counting, level_of_each(len(names)))
                 yield ScorerCategory(half, name, int(whole.full.sum()), *figures)
 
 

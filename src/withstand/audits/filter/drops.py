@@ -6,8 +6,9 @@ from math import log
 import numpy as np
 
 from withstand.audits.filter.records import RARE, Measure, Rate, SliceRate, logarithm, word_of
-from withstand.audits.filter.slices import Mask, Slice
+from withstand.audits.filter.slices import Slice
 from withstand.audits.filter.texts import Text
+from withstand.results.slices import Mask
 from withstand.stats.rates import effective_cases
 from withstand.stats.ratio import bounded_ratio
 from withstand.stats.winners import clopper_pearson

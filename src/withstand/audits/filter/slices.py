@@ -5,21 +5,18 @@ of the texts would hide it. A dialect is compared with texts without a mark of a
 text, so that a slice of these is compared with the largest, and so is one by a column of the user's.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from withstand.audits.filter.texts import Text
-from withstand.core.identities import Identities, slices_of
+from withstand.core.identities import NONE, Identities, slices_of
+from withstand.results.slices import Mask, masks_of, repeats
 
 Axis: TypeAlias = Literal["group", "term", "dialect", "language", "length", "column"]
 """column: of the user's file, as COLUMN=VALUE."""
-Mask: TypeAlias = npt.NDArray[np.bool_]
-
-NONE = "none"
 ANY = "any"
 """All texts that mention a group, or have a mark of a dialect."""
 UNKNOWN = "unknown"
@@ -57,40 +54,21 @@ class Slices:
 
 def slices(texts: Sequence[Text], identities: Identities) -> Slices:
     """The slices of texts, by axis, the largest first."""
-    of = [slices_of(text.text, identities) for text in texts]
-    listed, few = list[Slice](), 0
-    masks = {axis: _masks(of, axis) for axis in get_args(Axis)}
-    nobody = masks["group"].get(NONE, np.zeros(len(texts), bool))
-    for column in dict.fromkeys(name for text in texts for name, _ in text.cells):
-        values = [[f"column:{name}={value}" for name, value in text.cells if name == column] for text in texts]
-        listed += _of_axis("column", _masks(values, "column"), nobody)
-    for axis, by_name in masks.items():
-        if axis == "term":
-            few = sum(int(mask.sum()) < LEAST for mask in by_name.values())
-            whole = {mask.tobytes() for mask in masks["group"].values()}  # a group's only term says no more than it
-            by_name = {
-                name: mask for name, mask in by_name.items() if mask.sum() >= LEAST and mask.tobytes() not in whole
-            }
-        listed += _of_axis(axis, by_name, nobody)
-    absent = tuple(name for name in identities.groups if name not in masks["group"])
-    return Slices(tuple(listed), few, absent)
+    listed = list[Slice]()
+    masks = masks_of([slices_of(text.text, identities) for text in texts])
+    groups, terms = masks.get("group", {}), masks.get("term", {})
+    nobody = groups.get(NONE, np.zeros(len(texts), bool))
+    for column, values in masks_of([text.cells for text in texts]).items():
+        listed += _of_axis("column", {f"{column}={value}": mask for value, mask in values.items()}, nobody)
+    few = {name for name, mask in terms.items() if mask.sum() < LEAST}
+    for name in few | repeats(terms, groups):
+        del terms[name]
+    for axis in get_args(Axis):
+        listed += _of_axis(axis, masks.get(axis, {}), nobody)
+    return Slices(tuple(listed), len(few), tuple(name for name in identities.groups if name not in groups))
 
 
-def _masks(of: Sequence[Sequence[str]], axis: Axis) -> dict[str, Mask]:
-    """The texts of each value of an axis, the most frequent first."""
-    places: dict[str, list[int]] = {}
-    for place, names in enumerate(of):
-        for head, _, name in (slice_.partition(":") for slice_ in names):
-            if head == axis:
-                places.setdefault(name, []).append(place)
-    masks = {}
-    for name in sorted(places, key=lambda name: (-len(places[name]), name)):
-        masks[name] = np.zeros(len(of), bool)
-        masks[name][places[name]] = True
-    return masks
-
-
-def _of_axis(axis: Axis, masks: dict[str, Mask], nobody: Mask) -> Iterator[Slice]:
+def _of_axis(axis: Axis, masks: Mapping[str, Mask], nobody: Mask) -> Iterator[Slice]:
     """The slices of an axis. nobody: texts that mention no group."""
     if axis in ("group", "term", "dialect"):
         others = masks.get(NONE, np.zeros_like(nobody)) if axis == "dialect" else nobody
