@@ -6,7 +6,7 @@ which command measures it: a card sends nothing to a model or a network.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from shlex import quote
 from typing import Any
@@ -56,9 +56,8 @@ def judge_card(spec: str, labels: str, source: LabelSet, store: Store, make: Mak
             hint="`withstand calibrate` weighs them; a card takes labels that count alike, as of a file",
         )
     shown = documented("judge", spec)
-    docstring = shown.docstring
     by = by_whom(annotator for entry in source.labeled for annotator in entry.annotators)
-    notes = tuple(_notes(source))
+    blank = Measured(labels, by, tuple(_notes(source)), None)
     try:
         judge: Judge = find.build("judge", parse(spec))
     except SpecError as error:
@@ -66,9 +65,9 @@ def judge_card(spec: str, labels: str, source: LabelSet, store: Store, make: Mak
             raise
         needed = [field.upper() for field, _, default, _ in shown.fields if not default]
         command = f"withstand calibrate --judge {':'.join([spec, *needed[:1]])} --labels {labels}"
-        measured = Measured(labels, by, notes, None, f"{error}", command)
-        return card_of("judge", spec, docstring, None, measured, make, READS, POSITIVE)
-    return _measured(judge, spec, docstring, Measured(labels, by, notes, None), source, store, make)
+        measured = replace(blank, why=f"{error}", command=command)
+        return card_of("judge", spec, shown.docstring, None, measured, make, READS, POSITIVE)
+    return _measured(judge, spec, shown.docstring, blank, source, store, make)
 
 
 def _measured(
@@ -78,46 +77,46 @@ def _measured(
     kept, own = held_out(judge, source.labeled)
     decided = [entry for entry in kept or source.labeled if entry.majority is not None]
     key, rows, _ = verdicts(judge, decided, store, ask=alone)
-    when = "" if alone or None in rows else _when(store, [row.key for row in rows if row])
-    notes = [
-        *blank.notes,
-        *([f"{own:,} labels that it was written on, or fitted to, left out"] if own and kept else []),
-        *([when] if when else []),
-    ]
-    flattered = f"It was written on, or fitted to, all {own:,} of these labels: the figures flatter it."
+    notes = list(blank.notes)
+    if own and kept:
+        notes.append(f"{own:,} labels that it was written on, or fitted to, left out")
+    if not alone and None not in rows and (when := _when(store, [row.key for row in rows if row])):
+        notes.append(when)
     texts, categories = _texts(decided, rows, notes) if None not in rows else ([], ())
     threshold, positive = threshold_of(judge), optional(judge, "card").get("positive", "")
+    answers, lacking = count(len(rows), "labeled answer"), sum(row is None for row in rows)
     command = f"withstand calibrate --judge {quote(spec)} --labels {quote(blank.labels)}"
+    again = f"withstand show judge {quote(spec)} --card --labels FILE"
+    measured = replace(blank, notes=tuple(notes), command=command)
     if optional(judge, "waits"):
-        measured = Measured(blank.labels, blank.by, tuple(notes), None, "people are the judge", "withstand label RUN")
+        measured = replace(measured, why="people are the judge", command="withstand label RUN")
     elif not decided:
-        why = f"annotators are split on all of the {count(len(source.labeled), 'answer')}"
-        measured = Measured(blank.labels, blank.by, tuple(notes), None, why, command)
+        measured = replace(measured, why=f"annotators are split on all of the {count(len(source.labeled), 'answer')}")
     elif positive and blank.labels in OURS:
         why = f"a flag of it means that {positive}, and these labels say something else"
-        again = f"withstand show judge {quote(spec)} --card --labels FILE"
-        measured = Measured(blank.labels, blank.by, tuple(notes), None, why, again)
-    elif None in rows:
-        have = sum(row is not None for row in rows)
-        why = (
-            f"it works with a model, and the store has its verdict on {have:,} of {count(len(rows), 'labeled answer')}"
+        measured = replace(measured, why=why, command=again)
+    elif lacking and alone:
+        measured = replace(measured, why=f"it failed on {lacking:,} of {answers}")
+    elif lacking:
+        have = len(rows) - lacking
+        measured = replace(
+            measured, why=f"it works with a model, and the store has its verdict on {have:,} of {answers}"
         )
-        if alone:
-            why = f"it failed on {len(rows) - have:,} of {count(len(rows), 'labeled answer')}"
-        measured = Measured(blank.labels, blank.by, tuple(notes), None, why, command)
     elif all(text.flagged is None for text in texts):
-        why = f"it can say of none of the {count(len(texts), 'labeled answer')}: it judges something else"
-        again = f"withstand show judge {quote(spec)} --card --labels FILE"
-        measured = Measured(blank.labels, blank.by, tuple(notes), None, why, again)
+        why = f"it can say of none of the {answers}: it judges something else"
+        measured = replace(measured, why=why, command=again)
     else:
+        warning = f"It was written on, or fitted to, all {own:,} of these labels: the figures flatter it."
         figures = figures_of(texts, threshold, make.identities)
-        warning = flattered if own and not kept else ""
-        measured = Measured(blank.labels, blank.by, tuple(notes), figures, warning=warning)
+        measured = replace(measured, figures=figures, command="", warning="" if kept or not own else warning)
     value = probe(judge, spec, store) if alone and measured.figures and not positive else store.probes([key]).get(key)
-    probed = value and ProbeResult(value["passed"], value["of"], tuple(_failed(value["probes"])))
+    probed = None
+    if value:
+        failed = unique(probe["probe"] for probe in value["probes"] if not probe["passed"])
+        probed = ProbeResult(value["passed"], value["of"], tuple(failed))
     return card_of(
         "judge", spec, docstring, judge, measured, make, "answers alone" if positive else READS, positive or POSITIVE,
-        categories, threshold, probed or None, "" if probed or positive else f"withstand judge probe {quote(spec)}",
+        categories, threshold, probed, "" if probed or positive else f"withstand judge probe {quote(spec)}",
     )  # fmt: skip
 
 
@@ -134,10 +133,6 @@ def _when(store: Store, keys: Sequence[str]) -> str:
     ends = min((span[0] for span in spans), default=None), max((span[1] for span in spans), default=None)
     days = unique(datetime.fromtimestamp(end, UTC).date().isoformat() for end in ends if end is not None)
     return f"its verdicts are of {' to '.join(days)}, and the model that gave them may have changed since" * bool(days)
-
-
-def _failed(probes: Sequence[Any]) -> list[str]:
-    return unique(probe["probe"] for probe in probes if not probe["passed"])
 
 
 def documented(kind: str, spec: str) -> Shown:

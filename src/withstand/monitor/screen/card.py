@@ -1,5 +1,7 @@
 """The card of a screener, by what people said of the random audit stream: `withstand show judge ID --screener FILE`."""
 
+from dataclasses import replace
+
 from withstand.core import SpecError, did_you_mean
 from withstand.core.text import count
 from withstand.monitor.audit.counted import NOBODY
@@ -83,17 +85,12 @@ def _measured(context: Context, labeler: Labeler, policy_file: str, folder: str,
         notes.append("texts are not kept of all exchanges: slices are of those that are")
     labels, by = f"audits of {context.settings.keeping.name}, {people}", f"by {count(len(who), 'person', 'people')}"
     command = f"withstand monitor audit {folder} --policy {policy_file} --settings {context.settings.file} --take 200"
+    measured = Measured(labels, by, tuple(notes), None, "people labeled nothing of the random stream", command)
     if not kept:
-        return Measured(labels, by, tuple(notes), None, "people labeled nothing of the random stream", command)
+        return measured
     texts = [CardText(row[2], vote, row[5], row[6], str(row[3] or f"exchange {row[4]}")) for vote, row in kept]
     if all(text.flagged is None for text in texts):
         why = f"its version of now labeled none of the {count(len(texts), 'exchange')} that people labeled"
-        return Measured(
-            labels,
-            by,
-            tuple(notes),
-            None,
-            why,
-            f"withstand monitor run LOGS --out {folder} --policy {policy_file} --settings {context.settings.file}",
-        )
-    return Measured(labels, by, tuple(notes), figures_of(texts, entry.threshold, make.identities))
+        command = f"withstand monitor run LOGS --out {folder} --policy {policy_file} --settings {context.settings.file}"
+        return replace(measured, why=why, command=command)
+    return replace(measured, figures=figures_of(texts, entry.threshold, make.identities), why="", command="")
