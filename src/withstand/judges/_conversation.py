@@ -67,6 +67,15 @@ def _of_both(verdicts: Sequence[Verdict]) -> Verdict:
     return verdict if verdict is verdicts[0] else replace(verdict, why=joined("the last answer by itself", verdict.why))
 
 
+def unread(text: str, longest: int) -> Verdict | None:
+    """The verdict on an answer that a judge is not shown: an empty one, or one above so many characters; else None."""
+    if not text.strip():
+        return Verdict("failure", why="empty answer")
+    if len(text) > longest:
+        return Verdict("unscored", why=f"the answer has {len(text):,} characters; this judge reads {longest:,}")
+    return None
+
+
 def worst(verdicts: Sequence[Verdict]) -> Verdict:
     """The verdict that is the worst for the target, by its outcome and then its score; the first of equals."""
     return max(verdicts, key=lambda verdict: (RANKS.index(verdict.outcome), verdict.score or 0.0))

@@ -1,9 +1,9 @@
 """What the judges share that score by category: one rule from scores to a verdict, and what is no score."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import inf
 
-from withstand.core import Json, Verdict
+from withstand.core import Json, SpecError, Verdict, did_you_mean
 from withstand.core.outcomes import OTHER_SCALE
 
 NO_NUMBER = "no score"
@@ -38,6 +38,14 @@ def scored(
     why = ", ".join(f"{name} {numbers[name]:.2f}" for name in highest) or f"score {score:.2f}"
     named = tuple((name, float(numbers[name])) for name in sorted(numbers))
     return Verdict("success" if score >= threshold else "failure", float(score), why, scores=named)
+
+
+def check_categories(categories: Sequence[str], there: Collection[str], scorer: str) -> None:
+    """Raise `SpecError` for a category that a scorer lacks."""
+    for name in categories:
+        if name not in there:
+            hint = did_you_mean(name, there, f"there are {', '.join(there)}")
+            raise SpecError(f"{scorer} has no category {name!r}", hint=hint)
 
 
 def is_number(value: Json) -> bool:

@@ -8,11 +8,11 @@ says nothing of the toxicity of a text; a scorer of that is fitted by `recipes/t
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from withstand.core import Behavior, Completion, Json, SpecError, Verdict, did_you_mean, digest, to_json, within
+from withstand.core import Behavior, Completion, Json, Verdict, digest, to_json, within
 from withstand.formats import lexicon
 from withstand.judges._members import Method
 from withstand.judges._rule import Rule
-from withstand.judges._scores import scored
+from withstand.judges._scores import check_categories, scored
 
 SHOWN = 5
 """Terms that a reason names."""
@@ -38,11 +38,7 @@ class LexiconJudge(Rule):
 
     def __post_init__(self) -> None:
         within(0, 1, self, "threshold")
-        there = list(lexicon.read(self.words).weights)
-        for name in self.categories:
-            if name not in there:
-                hint = did_you_mean(name, there, f"there are {', '.join(there)}")
-                raise SpecError(f"the lexicon has no category {name!r}", hint=hint)
+        check_categories(self.categories, lexicon.read(self.words).weights, "the lexicon")
 
     def identity(self) -> Json:
         """Of the list: other words or weights are another judge."""

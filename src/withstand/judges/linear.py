@@ -20,14 +20,13 @@ from withstand.core import (
     SpecError,
     Verdict,
     bounded,
-    did_you_mean,
     digest,
     gives_vectors,
     within,
     work,
 )
 from withstand.judges._conversation import ConversationJudge, Reading, lost
-from withstand.judges._scores import is_number, scored
+from withstand.judges._scores import check_categories, is_number, scored
 
 FIT = "fit it anew: python recipes/toxicity/fit.py"
 
@@ -56,11 +55,7 @@ class Linear(ConversationJudge):
     def __post_init__(self) -> None:
         within(0, 1, self, "threshold")
         gives_vectors(self.encoder, "use a sentence encoder, as linear:minilm,weights=FILE")
-        there = list(self.parameters()["categories"])
-        for name in self.categories:
-            if name not in there:
-                hint = did_you_mean(name, there, f"there are {', '.join(there)}")
-                raise SpecError(f"{self.weights} has no category {name!r}", hint=hint)
+        check_categories(self.categories, self.parameters()["categories"], self.weights)
 
     def identity(self) -> Json:
         """Of what decides a verdict: other weights are another judge."""

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 
 from withstand.core import Behavior, Flow, Json, Model, SpecError, Verdict, bounded, digest, gives_vectors, within, work
 from withstand.judges import _answer_cues
-from withstand.judges._conversation import ConversationJudge, Reading
+from withstand.judges._conversation import ConversationJudge, Reading, unread
 
 SHIPPED = "logistic-weights.json"
 LONGEST = 200_000
@@ -75,17 +75,12 @@ class Logistic(ConversationJudge):
 
     def _read(self, behavior: Behavior, readings: Sequence[Reading]) -> Flow[list[Verdict]]:
         texts = ["\n\n".join(reading.answers).strip() for reading in readings]
-        short = [text for text in texts if text and len(text) <= LONGEST]
+        verdicts = [unread(text, LONGEST) for text in texts]
+        short = [text for text, verdict in zip(texts, verdicts, strict=True) if verdict is None]
         asked: list[Json] = [behavior.text, *(_answer_cues.chunks(text) for text in short)]
         nearness = iter((yield from work(self.encoder, self.nearness, asked)) if short else [])
-        return [
-            Verdict("failure", why="empty answer")
-            if not text
-            else Verdict("unscored", why=f"the answer has {len(text):,} characters; this judge reads {LONGEST:,}")
-            if len(text) > LONGEST
-            else self._verdict(text, next(nearness))
-            for text in texts
-        ]
+        pairs = zip(texts, verdicts, strict=True)
+        return [verdict or self._verdict(text, next(nearness)) for text, verdict in pairs]
 
     def nearness(self, encoder: Any, parts: Sequence[Sequence[Any]]) -> list[Json]:
         """Of each part, a request and the pieces of answers: the largest cosine of the request with a piece of each."""

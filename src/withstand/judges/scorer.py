@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from withstand.core import Behavior, Completion, Flow, Json, Model, Sampling, Verdict, ask, user, within
-from withstand.judges._conversation import ConversationJudge, Reading
+from withstand.judges._conversation import ConversationJudge, Reading, unread
 from withstand.judges._scores import NO_NUMBER, scored
 
 LONGEST = 200_000
@@ -53,16 +53,10 @@ class Scorer(ConversationJudge):
 
     def _read(self, behavior: Behavior, readings: Sequence[Reading]) -> Flow[list[Verdict]]:
         texts = [reading.completion.text for reading in readings]
-        chats = [user(text) for text in texts if text.strip() and len(text) <= LONGEST]
+        verdicts = [unread(text, LONGEST) for text in texts]
+        chats = [user(text) for text, verdict in zip(texts, verdicts, strict=True) if verdict is None]
         answers = iter((yield from ask(self.model, chats, Sampling(temperature=0.0))) if chats else [])
-        return [
-            Verdict("failure", why="empty answer")
-            if not text.strip()
-            else Verdict("unscored", why=f"the answer has {len(text):,} characters; this judge reads {LONGEST:,}")
-            if len(text) > LONGEST
-            else self._verdict(next(answers))
-            for text in texts
-        ]
+        return [verdict or self._verdict(next(answers)) for verdict in verdicts]
 
     def _verdict(self, answer: Completion) -> Verdict:
         try:

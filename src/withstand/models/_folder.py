@@ -1,6 +1,7 @@
 """The folder of a transformers model, and what it holds: for keys that know content and no path."""
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,13 @@ EMBEDDED = {
 }  # fmt: skip
 RAW, MODERATION = "none", "moderation"
 TOKENIZER = ("tokenizer*", "*.model", "chat_template*", "vocab*", "merges*")
+
+
+def check_local(name: str) -> None:
+    """Raise `SpecError` where what runs a model on this machine is not installed."""
+    for module in ("torch", "transformers"):
+        if find_spec(module) is None:
+            raise SpecError(f"{name} needs {module}, which is not installed", hint='pip install "withstand[local]"')
 
 
 def resolve(name: str, revision: str) -> Path:

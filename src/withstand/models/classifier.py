@@ -5,7 +5,6 @@ Ours. It answers no chats.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from math import inf, isfinite
 from typing import Any, ClassVar, Literal
 
@@ -14,7 +13,7 @@ from withstand.engine.flops import watch
 from withstand.models._batches import encodable, of_like_length
 from withstand.models._chat import refuse_images
 from withstand.models._device import torch_device
-from withstand.models._folder import TOKENIZER, files_digest, resolve
+from withstand.models._folder import TOKENIZER, check_local, files_digest, resolve
 from withstand.models._shared import built_once
 
 Function = Literal["", "sigmoid", "softmax", "none"]
@@ -76,11 +75,7 @@ class Classifier:
         return torch_device(self.device)
 
     def check(self) -> None:
-        for module in ("torch", "transformers"):
-            if find_spec(module) is None:
-                raise SpecError(
-                    f"{self.id} needs {module}, which is not installed", hint='pip install "withstand[local]"'
-                )
+        check_local(self.id)
         self._outputs()
         self.identity()
 

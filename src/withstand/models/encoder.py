@@ -4,7 +4,6 @@ arXiv:1908.10084: the mean over the tokens, scaled to length 1. It answers no ch
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -12,7 +11,7 @@ from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError
 from withstand.engine.flops import watch
 from withstand.models._batches import encodable, of_like_length
 from withstand.models._device import torch_device
-from withstand.models._folder import TOKENIZER, files_digest, resolve
+from withstand.models._folder import TOKENIZER, check_local, files_digest, resolve
 from withstand.models._shared import built_once
 
 LENGTH = "sentence_bert_config.json"
@@ -55,11 +54,7 @@ class Encoder:
         return torch_device(self.device)
 
     def check(self) -> None:
-        for module in ("torch", "transformers"):
-            if find_spec(module) is None:
-                raise SpecError(
-                    f"{self.id} needs {module}, which is not installed", hint='pip install "withstand[local]"'
-                )
+        check_local(self.id)
         folder = resolve(self.id, self.revision)
         pooling = _read_json(folder / "1_Pooling" / "config.json")
         if pooling and not pooling.get("pooling_mode_mean_tokens"):

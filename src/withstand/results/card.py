@@ -103,7 +103,7 @@ def _measured(
             measured, why=f"it works with a model, and the store has its verdict on {have:,} of {answers}"
         )
     elif all(text.flagged is None for text in texts):
-        why = f"it can say of none of the {answers}: it judges something else"
+        why = f"it can say of none of the {count(len(texts), 'labeled answer')}: it judges something else"
         measured = replace(measured, why=why, command=again)
     else:
         warning = f"It was written on, or fitted to, all {own:,} of these labels: the figures flatter it."

@@ -8,7 +8,6 @@ judge or a screener: a counter that knew their verdicts would tell them to who l
 """
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -266,16 +265,22 @@ def item_id(item: str) -> str:
 def exposure(store: Store, person: str, now: float) -> int:
     """Severe items that a person met on the day (UTC) of `now`, each once: what they read to label, what they read of
     others' findings, and findings of their own. What cannot be read of an entry any more counts as severe."""
-    counted: dict[str, bool] = {}
-    for step in _today(store, person, now, (READ, JUDGED, "mark", "seen")):
-        name, severe = _counted(step)
-        counted[name] = severe or (step.kind not in (READ, JUDGED) and counted.get(name, False))
-    return sum(counted.values())
+    return sum(_severe(_today(store, person, now, (READ, JUDGED, "mark", "seen"))).values())
+
+
+def _severe(steps: Iterable[Event]) -> dict[tuple[str, float, str], bool]:
+    """By person, day and what it was: whether it counts as severe. Of a finding any step that says so holds; of an item
+    to label the last one."""
+    severe: dict[tuple[str, float, str], bool] = {}
+    for step in sorted(steps, key=lambda step: (step.session, step.number)):
+        name, says = _counted(step)
+        key = (key_of(step.member), step.created - step.created % DAY, name)
+        severe[key] = says or (step.kind not in (READ, JUDGED) and severe.get(key, False))
+    return severe
 
 
 def _counted(step: Event) -> tuple[str, bool]:
-    """What a step is about, and whether it says that this is severe. Of a finding any step that says so holds; of an
-    item to label the last one."""
+    """What a step is about, and whether it says that this is severe."""
     value = _value(step)
     if step.kind in (READ, JUDGED):
         return step.session, value.get("severe") is not False
@@ -336,19 +341,13 @@ def exposed_by_plan(store: Store, plan: str, cap: int, rounds: Collection[str]) 
 
 def _figures(store: Store, steps: Sequence[Event], left: int, of_plan: int | None) -> Exposure | None:
     """The figures of these steps. left: what was left to others."""
-    severe: dict[tuple[str, float, str], bool] = {}
-    days: dict[str, set[float]] = defaultdict(set)
-    for step in sorted(steps, key=lambda step: (step.session, step.number)):
-        day = step.created - step.created % DAY
-        name, counts = _counted(step)
-        key = (key_of(step.member), day, name)
-        severe[key] = counts or (step.kind not in (READ, JUDGED) and severe.get(key, False))
-        days[step.member].add(day)
+    severe = _severe(steps)
     if not severe and not left:
         return None
-    most = max((exposure(store, who, day) for who, listed in days.items() for day in listed), default=0)
+    days = {(step.member, step.created - step.created % DAY) for step in steps}
+    most = max((exposure(store, who, day) for who, day in days), default=0)
     cap = cap_of(read_settings(store), of_plan)
-    return Exposure(len({key_of(name) for name in days}), len(severe), sum(severe.values()), most, left, cap)
+    return Exposure(len({who for who, _, _ in severe}), len(severe), sum(severe.values()), most, left, cap)
 
 
 def people_of(store: Store, now: float, days: int) -> dict[str, list[int]]:
