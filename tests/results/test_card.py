@@ -196,6 +196,8 @@ def test_a_defense_is_measured_where_it_blocks(store):
         guard_card("perplexity_filter:smollm2", Wanted(("kitchen",)), "", store, MAKE)
     length = guard_card("guard:odd_judges:Length,threshold=0.3", Wanted(("kitchen",)), "", store, MAKE)
     assert (length.threshold, length.measured.figures.follows) == (0.3, True)
+    scoreless = guard_card("guard:contains:oven,threshold=0.3", Wanted(("kitchen",)), "", store, MAKE)
+    assert "it could say of none of the 116 prompts" in scoreless.measured.why  # as the guard itself says
 
 
 def test_the_command_makes_pages_and_names_mistakes(withstand, tmp_path):

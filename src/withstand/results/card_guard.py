@@ -14,8 +14,8 @@ from withstand.registry.grammar import parse
 from withstand.results.card import Make, asks_nothing, card_of, documented
 from withstand.results.card_figures import figures_of
 from withstand.results.card_records import Card, CardText, Measured
-from withstand.results.guard_scores import GuardScore, scores_of, stored_scores
-from withstand.results.guard_texts import GuardText, GuardTexts, Wanted, prompts
+from withstand.results.guard_scores import GuardScore, flags, scores_of, stored_scores
+from withstand.results.guard_texts import GuardTexts, Wanted, prompts
 from withstand.results.guards import Guard, guards_named
 from withstand.runner.asking import Asking
 from withstand.store.store import Store
@@ -68,16 +68,15 @@ def _threshold(guard: Guard, component: object) -> float | None:
 def _figures(
     guard: Guard, texts: GuardTexts, scores: list[GuardScore], threshold: float | None, make: Make, command: str
 ) -> Measured:
-    read = [_read(text, score, threshold) for text, score in zip(texts.texts, scores, strict=True)]
+    read = [
+        CardText(
+            written_text(text.chat), text.harmful, flags(guard, score, threshold), score.score, text.cluster,
+            text.category,
+        )
+        for text, score in zip(texts.texts, scores, strict=True)
+    ]  # fmt: skip
     if all(text.flagged is None for text in read):
         why = f"it could say of none of the {count(len(read), 'prompt')}"
         return Measured(texts.source, BY, texts.notes, None, why, command)
     figures = figures_of(read, threshold, make.identities, chances=guard.is_judge)
     return Measured(texts.source, BY, texts.notes, figures)
-
-
-def _read(text: GuardText, score: GuardScore, threshold: float | None) -> CardText:
-    flagged = score.blocked if threshold is None or score.score is None else score.score >= threshold
-    if score.failed:
-        flagged = None
-    return CardText(written_text(text.chat), text.harmful, flagged, score.score, text.cluster, text.category)

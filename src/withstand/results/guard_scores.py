@@ -72,6 +72,18 @@ def stored_scores(guard: Guard, texts: Sequence[GuardText], store: Store) -> lis
     return [None if (row := rows.get(key)) is None or row.purged else _score(row, "") for key in keys]
 
 
+def flags(guard: Guard, score: GuardScore, threshold: float | None) -> bool | None:
+    """Whether a guard blocks a text with a threshold, or by its own label without one; None where it cannot say.
+
+    A judge without a score then says nothing, as in the defense `guard`; a defense blocks by its label.
+    """
+    if score.failed:
+        return None
+    if threshold is None or (score.score is None and not guard.is_judge):
+        return score.blocked
+    return None if score.score is None else score.score >= threshold
+
+
 def _keys(guard: Guard, texts: Sequence[GuardText]) -> list[str]:
     described = [guard.is_judge, find.describe(guard.component), find.describe(guard.model), guard.reads]
     return [digest(["guard", VERSION, *described, to_json(text.chat), text.answer or ""]) for text in texts]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from withstand.core import Chat, SpecError, user
 from withstand.core.text import count, series
-from withstand.results.guard_scores import GuardScore, scores_of
+from withstand.results.guard_scores import flags, scores_of
 from withstand.results.guard_texts import GuardText
 from withstand.results.guards import Guard, guards_named
 from withstand.runner.asking import Asking
@@ -58,7 +58,7 @@ def answers_of(guard: Guard, chats: Sequence[Chat], asking: Asking, version: str
     whole = [score for score in scores if score is not None]
     if len(whole) < len(scores):
         return None
-    drops = [_drops(guard, score) for score in whole]
+    drops = [flags(guard, score, guard.own) for score in whole]
     versions = Counter(score.scored_by for score, drop in zip(whole, drops, strict=True) if drop is not None)
     listed = tuple(versions.most_common())
     counted = listed[0][0] if version is None and listed else version
@@ -71,12 +71,3 @@ def _text(guard: Guard, number: int, chat: Chat) -> GuardText:
     if guard.reads == "prompt":
         return GuardText(user(chat[-1].text), False, str(number), "", "", "data")
     return GuardText(chat[:-1], False, str(number), "", "", "data", chat[-1].text)
-
-
-def _drops(guard: Guard, score: GuardScore) -> bool | None:
-    """Whether a text is dropped: at the threshold that was written, else by the filter's own word."""
-    if score.failed:
-        return None
-    if guard.own is not None:
-        return None if score.score is None else score.score >= guard.own
-    return score.blocked
