@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from withstand.audits.filter.drops import Drops
+from withstand.audits.filter.drops import Drops, measures_of
 from withstand.audits.filter.filtered import Filtered
 from withstand.audits.filter.held import Held
 from withstand.audits.filter.nats import losses, unit_of
@@ -36,8 +36,7 @@ def report(filtered: Filtered, held: Held | None, identities: Identities, settin
     """All figures, the verdict, and what a reader must know, as JSON; an infinite end of an interval is None."""
     texts = filtered.data.texts
     sliced, read_slices = slices(texts, identities), slices(held.texts if held else (), identities)
-    probe = Drops(texts, filtered.dropped, LEVEL, settings.ratio)
-    measures = probe.measures()
+    measures = measures_of(texts)
     number = 2 * len(measures) * (1 + len(sliced.slices)) + len(filtered.swaps)
     number += len(held.compared) * len(read_slices.slices) if held else 0
     level = level_of_each(number, LEVEL)
@@ -83,9 +82,7 @@ def _lacking(held: Held, sliced: Slices, read_slices: Slices, settings: Settings
         yield "trainings by a second seed (--seeds 2)"
 
 
-def _look(
-    drops: Drops, filtered: Filtered, sliced: Slices, rates: Sequence[SliceRate]
-) -> dict[str, list[int]]:  # fmt: skip
+def _look(drops: Drops, filtered: Filtered, sliced: Slices, rates: Sequence[SliceRate]) -> dict[str, list[int]]:
     """By slice with more drops than others, rows of the file that were dropped: of those that should stay, if any."""
     flagged = {
         (rate.axis, rate.name) for rate in rates if rate.word in ("far more", "more") and rate.measure != "missed"
@@ -100,7 +97,7 @@ def _look(
 
 def _facts(
     filtered: Filtered, identities: Identities, settings: Settings, held: Held | None
-) -> Iterator[tuple[str, str]]:  # fmt: skip
+) -> Iterator[tuple[str, str]]:
     data = filtered.data
     drawn = ", drawn at random" if settings.limit is not None else ""
     yield "Data", f"{data.name}: {count(len(data.texts), 'different text')}{drawn}, of {count(data.rows, 'row')}"

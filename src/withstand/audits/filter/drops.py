@@ -14,6 +14,12 @@ from withstand.stats.ratio import bounded_ratio
 from withstand.stats.winners import clopper_pearson
 
 
+def measures_of(texts: Sequence[Text]) -> list[Measure]:
+    """The measures that the labels of texts allow."""
+    named: list[tuple[Measure, bool]] = [("falsely dropped", False), ("missed", True)]
+    return ["dropped", *(measure for measure, label in named if any(text.harmful is label for text in texts))]
+
+
 class Drops:
     """What a filter did with texts. dropped: of each, None where it could not say.
 
@@ -28,13 +34,6 @@ class Drops:
         self.harmless = np.array([text.harmful is False for text in texts], bool)
         clusters = [text.cluster for text in texts]
         self.clusters = np.array(clusters, object) if any(clusters) else None
-
-    def measures(self) -> list[Measure]:
-        """Those that the labels allow."""
-        wanted: list[tuple[Measure, bool]] = [
-            ("dropped", True), ("falsely dropped", bool(self.harmless.any())), ("missed", bool(self.harmful.any()))
-        ]  # fmt: skip
-        return [measure for measure, there in wanted if there]
 
     def overall(self, measure: Measure) -> Rate:
         """The rate of all texts."""
@@ -53,17 +52,9 @@ class Drops:
             if max(rate.high, base_rate.high) <= RARE and word not in ("far more", "far less"):
                 word = "rare"
             yield SliceRate(
-                slice_.axis,
-                slice_.name,
-                slice_.base,
-                measure,
-                rate,
-                base_rate,
-                ratio.value,
-                ratio.low,
-                ratio.high,
-                word,
-            )
+                slice_.axis, slice_.name, slice_.base, measure, rate, base_rate,
+                ratio.value, ratio.low, ratio.high, word,
+            )  # fmt: skip
 
     def _counted(self, measure: Measure, mask: Mask) -> tuple[Mask, Mask]:
         """The texts that a measure counts among some, and of all texts those that it counts as hits."""

@@ -68,7 +68,7 @@ def by_asking(data: Data, guard: Guard, identities: Identities, settings: Settin
 
 def _forms(
     guard: Guard, swaps: Sequence[Swapped], answers: Answers, asking: Asking
-) -> list[tuple[bool | None, ...]] | None:  # fmt: skip
+) -> list[tuple[bool | None, ...]] | None:
     """What the filter says of swapped texts: by the version of it that the texts themselves count."""
     forms = []
     for swap in swaps:
