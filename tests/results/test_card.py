@@ -51,7 +51,11 @@ def test_figures_by_hand_count_what_nobody_could_say():
     rare = next(at for at in figures.at_shares if at.share == 0.01)
     assert rare.precision == pytest.approx(0.0075 / (0.0075 + 0.99 / 2))
     assert rare.ends[0] < rare.precision < rare.ends[1]
-    assert rare.pays == pytest.approx((0.99 / 2 / 0.0075, 0.99 / 2 / 0.0025))
+    assert rare.pays is None, "so few texts show no worth"
+    many = figures_of([CardText(f"{at} {n}", *text) for n in range(100) for at, text in enumerate(flags)])
+    caught, alarms = wilson(300, 400, 0.975)[0], wilson(300, 600, 0.975)[1]
+    half = next(at for at in many.at_shares if at.share == 0.5)
+    assert half.pays == pytest.approx((alarms / caught, (1 - alarms) / (1 - caught)))
     text = said(figures)
     assert "could not say of 3 texts (1 positive): these count as missed and as false alarms" in text
     assert "not shown to flag positive texts more often" in text  # so few

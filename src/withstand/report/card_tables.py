@@ -128,7 +128,7 @@ def _main(figures: CardFigures) -> Table:
 def _shares(figures: CardFigures) -> Table:
     columns = [
         Column("positive of all texts", right=True), Column("flags that are right", unit="95%", right=True),
-        Column("worth it if a miss costs so many false alarms", right=True),
+        Column("surely worth it if a miss costs so many false alarms", right=True),
     ]  # fmt: skip
     rows = [[percent(at.share), rate(at.precision, at.ends), _pays(at)] for at in figures.at_shares]
     note = "A flag's worth hangs on how many texts are positive; labels for a card have far more than most traffic."
@@ -137,7 +137,7 @@ def _shares(figures: CardFigures) -> Table:
 
 def _pays(at: AtShare) -> str:
     if at.pays is None:
-        return "never"
+        return "not shown"
     low, high = at.pays
     return f"{_cost(low)} or more" if high is None else f"{_cost(low)} to {_cost(high)}"
 

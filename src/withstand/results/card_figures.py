@@ -152,7 +152,7 @@ def _at_shares(positive: Sequence[CardText], negative: Sequence[CardText]) -> It
     for share in SHARES:
         worst = precision_at(share, caught.ends[0], alarms.ends[1])
         best = precision_at(share, caught.ends[1], alarms.ends[0])
-        pays = paying(share, caught.rate, alarms.rate)
+        pays = paying(share, caught.ends[0], alarms.ends[1])  # what the limits allow: few texts show no worth
         yield AtShare(
             share,
             precision_at(share, caught.rate, alarms.rate),

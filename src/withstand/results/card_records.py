@@ -53,8 +53,9 @@ class CardPart:
 class AtShare:
     """What a flag is worth where a `share` in (0, 1) of all texts is positive: precision with its 95% limits.
 
-    pays: between which cost ratios, a missed positive text over a false alarm, it costs less than flagging nothing or
-    everything; None for no ratio, and an upper one of None for no limit.
+    pays: between which cost ratios, a missed positive text over a false alarm, it is shown to cost less than flagging
+    nothing or everything, by the ends of the limits that speak against it; None for no ratio, and an upper one of None
+    for no limit.
     """
 
     share: float
