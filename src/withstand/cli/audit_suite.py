@@ -78,7 +78,7 @@ def _logs(names: tuple[str, ...], form: str, columns: tuple[str, ...], policy_fi
 
 def _of_monitor(folder: str, reader: "Reader") -> "Logs":
     """The exchanges of a monitor with what its screeners, or the log's own labels, flagged."""
-    from withstand.monitor.traffic import Traffic
+    from withstand.monitor.traffic import PERSON_STAGE, Traffic
 
     with Traffic(folder, read_only=True) as traffic:
         [(last,)] = traffic.rows("SELECT coalesce(max(seq), 0) FROM exchange")
@@ -86,7 +86,9 @@ def _of_monitor(folder: str, reader: "Reader") -> "Logs":
             flags: dict[int, dict[str, float]] = {}
             span = [start, start + ROWS]
             for seq, category, flagged in traffic.rows(
-                "SELECT seq, category, bool_or(flagged) FROM label WHERE seq > ? AND seq <= ? GROUP BY ALL", span
+                "SELECT seq, category, bool_or(flagged) FROM label WHERE seq > ? AND seq <= ? "
+                f"AND (stage <> {PERSON_STAGE} OR flagged) GROUP BY ALL",  # people look at few exchanges
+                span,
             ):
                 flags.setdefault(seq, {})[category] = float(bool(flagged))
             for seq, account, prompt in traffic.rows(

@@ -13,7 +13,7 @@ from withstand.audits.suite.audit import audit as audit_of
 from withstand.audits.suite.records import LEAST, Item
 from withstand.core import Behavior, SpecError
 from withstand.core.taxonomy import Grouping
-from withstand.monitor.traffic import Traffic
+from withstand.monitor.traffic import PERSON_STAGE, Traffic
 from withstand.registry.grammar import parse
 
 POLICY = Path(__file__).parents[3] / "examples" / "monitor" / "policy.toml"
@@ -306,6 +306,14 @@ def test_it_is_run_on_suites_together_and_a_monitors_folder(withstand):
     assert dict(done.json["facts"])["Log"] == "monitor: 120 exchanges, 120 with labels"
     assert sum(row[1] for row in findings["E7"]["evidence"][0]["rows"]) == 40
     assert findings["E5"]["value"] is not None
+    # people who looked at one exchange are no labelers of the categories that no screener knows
+    with Traffic("monitor") as traffic:
+        traffic.database.execute("UPDATE label SET category = 'spam'")
+        traffic_rows.write(traffic, [], [{"seq": 1, "category": harm, "flagged": False, "stage": PERSON_STAGE}
+                                         for harm in HARMS])  # fmt: skip
+    done = withstand("audit", "suite", suite, "--policy", POLICY, "--logs", "monitor", "--json")
+    findings = {finding["id"]: finding for finding in done.json["findings"]}
+    assert "nothing labels 3 of 4 categories" in findings["E7"]["answer"]
 
 
 @pytest.mark.parametrize(
