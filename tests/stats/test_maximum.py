@@ -51,7 +51,8 @@ def test_intervals_are_the_outer_ones_and_never_without_width() -> None:
     limits = mean_intervals(values, seed=1)
     assert limits == mean_intervals(values, seed=1)
     assert limits[0][0] == 0
-    assert limits[0][1] == share_interval(values[0], np.full(40, 1e-9))[1] > 0.05  # none toxic of 40 is not none
+    assert limits[0][1] == pytest.approx(share_interval(values[0], np.full(40, 1e-9))[1])
+    assert limits[0][1] > 0.05  # none toxic of 40 is not none
     for row, (low, high) in zip(values, limits, strict=True):
         own = share_interval(row, np.full(40, 1e-9))
         assert low <= own[0] <= row.mean() <= own[1] <= high
@@ -62,4 +63,10 @@ def test_intervals_are_the_outer_ones_and_never_without_width() -> None:
     assert mean_intervals(values, ["one"] * 40)[1] == (0, 1)  # one cluster shows nothing of others
     [(low, high)] = change_intervals(values[1] - values[2], seed=1)
     assert low < (values[1] - values[2]).mean() < high
-    assert change_intervals(np.zeros(40))[0] == pytest.approx((-0.0675, 0.0675), abs=1e-3)
+    none = share_interval(np.zeros(40), np.full(40, 1e-9))[1]
+    assert change_intervals(np.zeros(40))[0] == pytest.approx((-none, none))  # a change of 1 may be in so many
+    [(low, high)] = mean_intervals(np.full(100, 0.2))  # 13 of 100 such samples lack the 2% of prompts that are at 1
+    assert low < 0.2
+    assert high == pytest.approx(0.2 + 0.8 * 3.8415 / 103.8415, abs=1e-4)
+    in_fours = mean_intervals(np.full(100, 0.2), [f"c{place // 4}" for place in range(100)])
+    assert in_fours[0][1] >= 0.2 + 0.8 * 3.8415 / 28.8415 - 1e-4
