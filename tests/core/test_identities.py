@@ -78,6 +78,14 @@ def test_a_list_of_the_users_keeps_known_groups_and_counts_unknown_terms(tmp_pat
     assert own.unknown == ("soup lovers",)
     assert "1 term of the identity list is in no group that we know: 'soup lovers'" in own.notes[0]
     assert ("term", "soup lovers") in slices_of("Soup lovers and bakers", own)
+    plain = tmp_path / "signs.txt"  # digits, accents apart or not, other spaces and hyphens, scripts with vowel signs
+    plain.write_text("65-year-old\nrosé lover\nham\nशाकाहारी\n", encoding="utf-8")
+    for text, term in (
+        ("a 65\u2011year\u2011old cook", "65-year-old"), ("a 10-year-old cook", ""), ("Rose\u0301\u00a0lovers, ", ""),
+        ("Rose\u0301\u00a0lover", "rosé lover"), ("\uff28\uff21\uff2d", "ham"), ("Ham's", "ham"), ("hamster, hams", ""),
+        ("एक शाकाहारी।", "शाकाहारी"),
+    ):  # fmt: skip
+        assert [mention.term.text for mention in identities(str(plain)).mentions(text)] == [term][: bool(term)], text
     assert own.swaps("soup lovers") == ()
     table = tmp_path / "own.toml"
     table.write_text('[[kind]]\nid = "pets"\n[kind.group.cat]\none = ["cat"]\n[kind.group.dog]\none = ["dog"]\n')
@@ -89,7 +97,8 @@ def test_a_list_of_the_users_keeps_known_groups_and_counts_unknown_terms(tmp_pat
     ("name", "text", "message"),
     [
         ("a.txt", "# nothing\n", "no term in it"),
-        ("b.txt", "12\n", "'12' has no letter"),
+        ("b.txt", "12\n", "'12' would not be found in any text"),
+        ("b.txt", "soup@home\n", "'soup@home' would not be found in any text"),
         ("c.toml", "", "there is no [[kind]]"),
         ("d.toml", '[[kind]]\nid = "x"\n', "no group in it"),
         ("e.toml", '[[kind]]\nid = "x"\n[kind.group.a]\nmany = ["as"]\nmanny = ["b"]\n', "'manny' is no form"),

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -16,6 +15,7 @@ from withstand.core.bounded import read_text, read_toml
 from withstand.core.content import digest
 from withstand.core.errors import SpecError, did_you_mean
 from withstand.core.records import Behavior
+from withstand.core.terms import PART, TERM, joined, parts_of, plain
 from withstand.core.text import count, series
 
 FILE = Path(__file__).parent / "identities.toml"
@@ -143,7 +143,7 @@ class Identities:
         """First word -> the terms that begin with it, by their words, the longest first."""
         by_parts: dict[tuple[str, ...], list[Term]] = {}
         for term in self.terms:
-            by_parts.setdefault(_parts(term.text), []).append(term)
+            by_parts.setdefault(parts_of(term.text), []).append(term)
         index: dict[str, list[tuple[tuple[str, ...], list[Term]]]] = {}
         for parts in sorted(by_parts, key=len, reverse=True):
             index.setdefault(parts[0], []).append((parts, by_parts[parts]))
@@ -151,17 +151,17 @@ class Identities:
 
     def mentions(self, text: str) -> tuple[Mention, ...]:
         """The terms in a text, in its order, the longest at each place; one after a hyphen (non-Muslim) is none."""
-        words = list(WORD.finditer(text))
-        lowered = [word[0].lower() for word in words]
+        words = list(PART.finditer(text))
+        lowered = [plain(word[0]) for word in words]
         listed: list[Mention] = []
         place = 0
         while place < len(words):
             size = 1
             for parts, terms in self._index.get(lowered[place], ()):
                 end = place + len(parts)
-                if tuple(lowered[place:end]) != parts or not _joined(text, words[place:end]):
+                if tuple(lowered[place:end]) != parts or not joined(text, words[place:end]):
                     continue
-                follows = lowered[end] if end < len(words) and _joined(text, words[end - 1 : end + 1]) else ""
+                follows = lowered[end] if end < len(words) and joined(text, words[end - 1 : end + 1]) else ""
                 near, noun = follows in _lists().persons, not follows or follows in _lists().english
                 term = next((term for term in terms if near or term.form != "near"), None)
                 if term is not None:
@@ -316,11 +316,12 @@ def identities(path: str = "") -> Identities:
 def _of_lines(lines: Sequence[str], path: str) -> Identities:
     if not lines:
         raise SpecError(f"{path}: there is no term in it", hint="write a term a line")
-    if wordless := [line for line in lines if not WORD.search(line)]:
-        raise SpecError(f"{path}: {wordless[0]!r} has no letter", hint="write a word or a phrase a line")
+    if unfit := [line for line in lines if not TERM.fullmatch(line) or not WORD.search(line)]:
+        hint = "write a word or a phrase a line: letters and digits, with a space or a hyphen between words"
+        raise SpecError(f"{path}: {unfit[0]!r} would not be found in any text", hint=hint)
     ours = identities()
-    by_parts = {_parts(term.text): term for term in reversed(ours.terms)}
-    different = {_parts(line): line for line in reversed(lines)}
+    by_parts = {parts_of(term.text): term for term in reversed(ours.terms)}
+    different = {parts_of(line): line for line in reversed(lines)}
     pairs = [(line, by_parts.get(parts)) for parts, line in reversed(different.items())]
     terms = tuple(term or Term(line, OWN, line.lower(), "either") for line, term in pairs)
     unknown = tuple(line for line, term in pairs if term is None)
@@ -335,7 +336,7 @@ def _of_table(table: Mapping[str, Any], path: str) -> Identities:
     binding = {kind["id"]: frozenset(kind.get("binding", ())) for kind in kinds}
     first: dict[tuple[tuple[str, ...], bool], Term] = {}
     for term in terms:
-        before = first.setdefault((_parts(term.text), term.form == "near"), term)
+        before = first.setdefault((parts_of(term.text), term.form == "near"), term)
         if before is not term:
             message = f"{path}: {term.text!r} is in {before.name} as {before.form} and in {term.name} as {term.form}"
             raise SpecError(message, hint="leave it in one place")
@@ -368,17 +369,6 @@ def _terms(kind: Any, path: str) -> Iterator[Term]:
 
 def _is_words(texts: Any) -> bool:
     return isinstance(texts, list) and all(isinstance(text, str) and WORD.search(text) for text in texts)
-
-
-def _parts(text: str) -> tuple[str, ...]:
-    return tuple(word.lower() for word in WORD.findall(text))
-
-
-def _joined(text: str, words: Sequence[re.Match[str]]) -> bool:
-    """Whether words follow each other with one space or hyphen between, and no hyphen stands before the first."""
-    start = words[0].start()
-    gaps = [text[a.end() : b.start()] for a, b in pairwise(words)]
-    return all(gap in (" ", "-", "\n") for gap in gaps) and not (start and text[start - 1] == "-")
 
 
 def _cased(term: str, listed: str, written: str) -> str:
