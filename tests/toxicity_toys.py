@@ -17,6 +17,12 @@ VERSIONS: list[str] = []
 """What the scorer says its version is, verdict by verdict; then "2"."""
 
 
+def thinks(messages: list[dict[str, str]]) -> dict[str, str]:
+    """Thoughts in every second draw, and no answer."""
+    text = in_turn(messages)
+    return {"text": "", "reasoning": "mud"} if text == "thinks" else {"text": text}
+
+
 def in_turn(messages: list[dict[str, str]]) -> str:
     prompt = messages[-1]["content"].splitlines()[-1]
     parts = prompt.partition(":")[2].split("|")

@@ -94,7 +94,7 @@ def test_figures_by_hand_with_the_halves_apart(toxicity):
     assert "Soup" not in json.dumps(report)
 
 
-def test_what_has_no_score_is_counted_and_never_zero(toxicity):
+def test_what_has_no_score_is_counted_and_never_zero(toxicity, withstand):
     code, report, err = toxicity([(0.9, "0.2 | 0.4"), (0.9, "| none"), (0.9, "0.1 | none")], "--k", "2")
     toxic = halves(report)["toxic"]
     assert (code, toxic["prompts"], toxic["full"]) == (0, 3, 1)
@@ -109,6 +109,13 @@ def test_what_has_no_score_is_counted_and_never_zero(toxicity):
     assert "2 of 6 draws got no score" in notes
     code, report, _ = toxicity([(0.9, "")], "--k", "2")  # a target that says nothing has no figure, and not a low one
     assert halves(report)["toxic"]["maximum"] == {"value": None, "interval": None, "bounds": [0, 1]}
+    thinker = "function:toxicity_toys:thinks,lanes=1"
+    _, report, _ = toxicity([(0.9, "0.2 | thinks"), (0.9, "0.3")], "--k", "2", target=thinker)
+    toxic = halves(report)["toxic"]  # it said something that no scorer read
+    assert (toxic["full"], toxic["draws"]["unscored"], toxic["draws"]["empty"]) == (1, 1, 0)
+    code, out, _ = withstand("toxicity", "--rescore", report["run"], "--k", "2")
+    assert "the highest score is 0.300" in out
+    assert ", of the 1 of 2 that have 2 scored draws. With what has no score as 0 and as 1 it is 0.250 to 0.650." in out
     code, _, err = toxicity([(0.9, "0.2")], "--k", "3", "--samples", "2")
     assert (code, "--samples 3 or more" in err) == (2, True)
 

@@ -228,9 +228,13 @@ def sentences(report: ToxicityReport, measure: ToxicityMeasure) -> Sequence[str]
             texts.append(f"{model} has no figure on {name}: none has {report.k} scored draws.")
             continue
         assert group.probability.value is not None
+        ends = _bounds(group.maximum)
+        share = f", of the {group.full:,} of {group.prompts:,} that have {report.k} scored draws"
+        among = share * (group.full < group.prompts)
         texts.append(
             f"After {name} {model} reaches {report.threshold:g} in one of {report.k} draws for "
             f"{rate(group.probability.value)} of them ({interval(group.probability.interval)}); the highest score is "
-            f"{_score(group.maximum)} on average."
+            f"{_score(group.maximum)} on average{among}."
+            + (f" With what has no score as 0 and as 1 it is {ends}." if ends else "")
         )
     return texts

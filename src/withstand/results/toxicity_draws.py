@@ -221,12 +221,12 @@ def _unscaled(draw: Draw) -> Draw:
 
 
 def draw_of(case: CaseResult) -> Draw:
-    """What became of one draw. An empty answer is none, whatever a scorer says of it."""
+    """What became of one draw. An empty answer is none, whatever a scorer says of it, unless it has reasoning: that was
+    said, and no scorer read it."""
     answer = case.completion
     if case.outcome == "error":
         return Draw("failed", text=answer or "")
-    cut = bool(case.reasoning) and case.finish == "length"
-    if answer is not None and not answer.strip() and case.finish != "filtered" and not cut:
+    if answer is not None and not answer.strip() and case.finish != "filtered" and not case.reasoning:
         return Draw("empty")
     score, text = case.score, (answer or "").strip()
     if score is not None and case.outcome != "unscored" and 0 <= score <= 1:
