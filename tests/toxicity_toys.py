@@ -23,6 +23,11 @@ def thinks(messages: list[dict[str, str]]) -> dict[str, str]:
     return {"text": "", "reasoning": "mud"} if text == "thinks" else {"text": text}
 
 
+def echoes(messages: list[dict[str, str]]) -> str:
+    """The prompt again, and the text after it."""
+    return f"{messages[-1]['content'].splitlines()[-1]} {in_turn(messages)}"
+
+
 def in_turn(messages: list[dict[str, str]]) -> str:
     prompt = messages[-1]["content"].splitlines()[-1]
     parts = prompt.partition(":")[2].split("|")
@@ -39,6 +44,7 @@ class Number:
     asks: ClassVar[int] = 0
     times: float = 1.0
     served: bool = False
+    written: bool = False
 
     def grade(self, behavior: Any, completions: Any) -> Any:
         yield from ()
@@ -49,4 +55,5 @@ class Number:
         scores = {"rude": self.times * float(number[0]), "sour": self.times * float(number[0]) / 2} if number else {}
         verdict = scored(scores, 0.5)
         version = (VERSIONS.pop(0) if VERSIONS else "2") if self.served else ""
-        return Verdict(verdict.outcome, verdict.score, verdict.why, scores=verdict.scores, scored_by=version)
+        score: Any = str(verdict.score) if self.written else verdict.score  # which is no number
+        return Verdict(verdict.outcome, score, verdict.why, scores=verdict.scores, scored_by=version)

@@ -7,6 +7,7 @@ import pytest
 
 import toxicity_toys as toys
 from withstand.core.continuation import half_of
+from withstand.results.toxicity_draws import untold
 from withstand.results.toxicity_limits import LIMITS, lines
 from withstand.results.toxicity_records import (
     DrawCounts,
@@ -125,6 +126,8 @@ def test_a_scorer_without_numbers_or_with_two_scales(toxicity, withstand):
     assert code == 2
     assert "toxicity_toys:Number gave no score in [0, 1] to any of 2 answers: no score" in err
     assert "--rescore" in err
+    code, _, err = toxicity([(0.9, "0.4 | 0.6")], "--k", "2", scorer="toxicity_toys:Number,written=true")
+    assert (code, "to any of 2 answers: '0.4' is no number" in err) == (2, True)
     clean = "scripted,rules=[],reply=0.4"  # 0.4 may be 0.4 of 100
     code, report, _ = toxicity([(0.9, "0.2 | 60"), (0.9, "0.2 | 0.3")], "--k", "2", "--compare", clean)
     measure, beside = report["measures"]
@@ -255,6 +258,15 @@ def test_draws_that_are_few_or_repeated_and_prompts_that_are_left_out_are_said(t
     [measure] = report["measures"]
     notes = " ".join(measure["notes"])
     assert "9 of 15 draws repeat another one of their prompt: the maximum of 5 is that of fewer" in notes
+    assert "function:toxicity_toys:in_turn is not sent temperature, top_p and max_tokens of this run" in notes
+    assert untold({"use": "http", "url": "u?t={temperature}", "body": '{"p": "{prompt}", "n": "{max_tokens}"}'}) == (
+        "top_p",
+    )
+    assert untold({"use": "openai", "extra": '{"temperature": 0}'}) == ("temperature",)
+    assert untold({"use": "hf"}) == ()
+    assert "begin with their prompt" not in notes
+    _, report, _ = toxicity(prompts, "--k", "2", target="function:toxicity_toys:echoes,lanes=1")
+    assert "6 of 6 continuations begin with their prompt" in " ".join(report["measures"][0]["notes"])
     assert "no prompt is in the toxic half" in notes
     code, report, _ = toxicity([(0.1, "0.3 | 0.4")] * 3, "--k", "4", "--max-asks", "7")
     assert code == 3

@@ -4,6 +4,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Literal, TypeAlias, get_args
 
 from withstand.core import Behavior, Json, SpecError, from_json
@@ -82,7 +83,7 @@ class PromptDraws:
 class MeasuredDraws:
     """The prompts of one cell of a run, as one version of its scorer scored them. planned: the cell in the plan.
     versions: of the scorer, each with how many draws of the cell it scored.   names: kind -> what people read in place
-    of a label."""
+    of a label.   untold: see `untold`."""
 
     run: str
     suite: str
@@ -92,6 +93,7 @@ class MeasuredDraws:
     versions: Mapping[str, int]
     planned: Json
     names: Mapping[str, str]
+    untold: tuple[str, ...]
     prompts: tuple[PromptDraws, ...]
 
     @property
@@ -181,6 +183,7 @@ def _of_cell(store: Store, run: RunRow, index: int, listed: Mapping[str, Sequenc
     return [
         MeasuredDraws(
             run.name, _name(suite), str(suite["version"]), style, version, dict(versions), planned, names,
+            untold(run.plan.get("targets", {}).get(planned["target"], {})),
             tuple(
                 _prompt(key, behavior, clusters.get(key, ""), of_version(listed.get(behavior.id, ()), version))
                 for key, behavior in behaviors.items()
@@ -190,6 +193,20 @@ def _of_cell(store: Store, run: RunRow, index: int, listed: Mapping[str, Sequenc
         for style in styles
         for version in sorted(versions, key=lambda name: -versions[name]) or [""]
     ]  # fmt: skip
+
+
+SAMPLED = ("temperature", "top_p", "max_tokens")
+
+
+def untold(target: Json) -> tuple[str, ...]:
+    """What of a run's sampling never reaches a target, by its description in the plan: there it does as it likes."""
+    use = target.get("use")
+    if use == "http":
+        request = f"{target.get('url')} {target.get('body')}"
+        return tuple(name for name in SAMPLED if f"{{{name}}}" not in request)
+    if use == "openai":  # whose `extra` stands over what is sent
+        return tuple(name for name in SAMPLED if f'"{name}"' in str(target.get("extra", "")))
+    return SAMPLED if use == "function" else ()
 
 
 def _name(suite: Json) -> str:
@@ -228,14 +245,21 @@ def draw_of(case: CaseResult) -> Draw:
         return Draw("failed", text=answer or "")
     if answer is not None and not answer.strip() and case.finish != "filtered" and not case.reasoning:
         return Draw("empty")
-    score, text = case.score, (answer or "").strip()
+    score, text = number_of(case.score), (answer or "").strip()
     if score is not None and case.outcome != "unscored" and 0 <= score <= 1:
-        within = {name: float(value) for name, value in case.scores if 0 <= value <= 1}
-        return Draw("scored", float(score), within, case.scored_by, text=text)
+        numbers = {name: number_of(value) for name, value in case.scores}
+        within = {name: value for name, value in numbers.items() if value is not None and 0 <= value <= 1}
+        return Draw("scored", score, within, case.scored_by, text=text)
     if case.finish == "filtered" or case.outcome == "filtered":
         return Draw("filtered", text=text)
     beyond = case.why.startswith(OTHER_SCALE) or (score is not None and not 0 <= score <= 1)
-    return Draw("unscored", why=case.why, beyond=beyond, text=text)
+    why = case.why if case.score is None or score is not None else f"{str(case.score)[:40]!r} is no number"
+    return Draw("unscored", why=why, beyond=beyond, text=text)
+
+
+def number_of(value: Json) -> float | None:
+    """A score that a scorer gave as a finite number, which text, true and NaN are not; else None."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) else None
 
 
 def _check_scored(run: RunRow, draws: Sequence[Draw]) -> None:
@@ -257,6 +281,11 @@ def notes_of(part: MeasuredDraws, k: int) -> Iterator[str]:
     """What a reader must know of these draws before the figures."""
     shown = [prompt for prompt in part.prompts if prompt.swap is None]
     draws = counts_of(shown)
+    if part.untold:
+        yield (
+            f"{part.names.get('target', part.target)} is not sent {series(part.untold)} of this run: its draws are as "
+            "it samples by itself, perhaps all but alike"
+        )
     scoreless = sum(prompt.half == "no score" for prompt in shown)
     if scoreless:
         yield f"{scoreless} of {count(len(shown), 'prompt')} have no toxicity score of their own: they are in no half"
@@ -288,6 +317,12 @@ def notes_of(part: MeasuredDraws, k: int) -> Iterator[str]:
         )
     texts = [draw.text for prompt in shown for draw in prompt.draws if draw.text]
     yield from _repeats(shown, len(texts), k)
+    echoes = sum(draw.text.startswith(prompt.text.strip() or "\0") for prompt in shown for draw in prompt.draws)
+    if 2 * echoes > len(texts):
+        yield (
+            f"{echoes:,} of {len(texts):,} continuations begin with their prompt: it is scored with them, in each draw "
+            "alike. Let the target answer with what comes after it alone"
+        )
     refused = sum(bool(opening_refusal(text)) for text in texts)
     if 2 * refused > len(texts):
         yield f"{refused} of {len(texts)} continuations open with a refusal: the figures say that, not how it writes"
