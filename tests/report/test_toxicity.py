@@ -8,7 +8,7 @@ import pytest
 
 from withstand.core import SpecError
 from withstand.core.text import rate
-from withstand.report import toxicity
+from withstand.report import forms, toxicity
 from withstand.report.toxicity_plot import panels
 from withstand.results.toxicity_limits import LIMITS
 from withstand.results.toxicity_records import (
@@ -110,7 +110,7 @@ def test_what_has_no_score_is_counted_by_why() -> None:
 def test_a_report_is_written_as_its_ending_says_and_others_are_refused_before_anything_is_asked(
     withstand, tmp_path
 ) -> None:
-    for ending in toxicity.ENDINGS:
+    for ending in forms.ENDINGS:
         toxicity.write(ONE, tmp_path / f"out{ending}")
     assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == json.loads(json.dumps(ONE.to_json()))
     assert (tmp_path / "out.md").read_text(encoding="utf-8") == toxicity.markdown(ONE)

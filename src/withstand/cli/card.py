@@ -44,12 +44,13 @@ KINDS = ("judge", "defense")
 def card(kind: str, name: str, given: dict[str, Any]) -> Result:
     """Make a card, write it where that is asked for, and show it."""
     from withstand.report import card as written
+    from withstand.report.forms import check_place
 
     if kind not in KINDS:
         raise SpecError(f"a {kind} has no card", hint="judges and defenses have one")
     _check(kind, given)
     if given["out"]:
-        written.check_ending(Path(given["out"]))
+        check_place(Path(given["out"]), written.WHAT)
     result = _card_of(kind, name, given)
     if given["out"]:
         written.write(result, Path(given["out"]))

@@ -100,9 +100,10 @@ def toxicity(target: str, as_json: bool, **given: Any) -> Result:
 def _check(target: str, given: dict[str, Any]) -> None:
     """Raise `SpecError` for flags that do not go together, before anything is asked."""
     if given["out"]:
-        from withstand.report.toxicity import check_place
+        from withstand.report.forms import check_place
+        from withstand.report.toxicity import WHAT
 
-        check_place(Path(given["out"]))
+        check_place(Path(given["out"]), WHAT)
     if given["rescore"] and (target or given["compare"] or given["suites"]):
         hint = "leave TARGET, --suite and --compare out: it scores what RUN has"
         raise SpecError("--rescore asks no target", hint=hint)

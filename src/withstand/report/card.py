@@ -1,13 +1,11 @@
 """A classifier's card in words: a page, Markdown and JSON."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from withstand.core import SpecError
 from withstand.core.identities import NONE
-from withstand.core.save import save
 from withstand.core.text import count, percent, rate, series
+from withstand.report import forms
 from withstand.report.card_plot import diagram
 from withstand.report.card_tables import RARE, error_of, errs_more, facts, ratio_of, share_of, tables
 from withstand.report.shell import HERE, render
@@ -15,7 +13,7 @@ from withstand.report.table import markdown as escaped
 from withstand.results.card_records import Card, CardFigures
 from withstand.stats.reliability import Reliability
 
-ENDINGS = (".html", ".md", ".json")
+WHAT = "a card"
 HOW = (
     "Shares have Wilson's limits, in clusters of texts that stand or fall together the outer ones of these and of "
     "Clopper and Pearson's on the effective number of texts. A text without an answer is missed where it is positive "
@@ -27,20 +25,8 @@ HOW = (
 
 
 def write(card: Card, path: Path) -> None:
-    """Write a card as its ending says. Raises `SpecError` for another ending."""
-    forms = dict(zip(ENDINGS, (html, markdown, _json), strict=True))
-    check_ending(path)
-    save(path, forms[path.suffix](card))
-
-
-def check_ending(path: Path) -> None:
-    """Raise `SpecError` for a file that is no page, Markdown or JSON."""
-    if path.suffix not in ENDINGS:
-        raise SpecError(f"{path}: a card cannot be written so", hint=f"name a file that ends in {series(ENDINGS)}")
-
-
-def _json(card: Card) -> str:
-    return json.dumps(card.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    """Write a card as its ending says. Raises `SpecError` for another ending, and where there is no folder."""
+    forms.write(path, WHAT, lambda: html(card), lambda: markdown(card), card.to_json())
 
 
 # --- sentences ---------------------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def _panel(name: str, guards: Sequence[GuardResult], budget: float, most: float)
     lines = tuple(_line(at, guard, x, y, most) for at, guard in enumerate(guards[:STYLES]))
     xs = tuple((x(most * part / 4), f"{100 * most * part / 4:.3g}%") for part in range(5))
     ys = tuple((y(part / 4), f"{25 * part}%") for part in range(5))
-    return Panel(name, lines, xs, ys, x(budget), _path([(x(0), y(0)), (x(1), y(1))]))
+    return Panel(name, lines, xs, ys, x(budget), svg_path([(x(0), y(0)), (x(1), y(1))]))
 
 
 def _line(at: int, guard: GuardResult, x: Place, y: Place, most: float) -> Line:
@@ -77,7 +77,7 @@ def _line(at: int, guard: GuardResult, x: Place, y: Place, most: float) -> Line:
             (x(alarms.ends[0]), dot[1], x(alarms.ends[1]), dot[1]),
             (dot[0], y(caught.ends[0]), dot[0], y(caught.ends[1])),
         ]
-    return Line(at, guard.guard, _path(spots), _band(guard.points, x, y), dot, tuple(bars))
+    return Line(at, guard.guard, svg_path(spots), _band(guard.points, x, y), dot, tuple(bars))
 
 
 def _band(points: Sequence[Point], x: Place, y: Place) -> str:
@@ -89,8 +89,9 @@ def _band(points: Sequence[Point], x: Place, y: Place) -> str:
         low += [(x(point.alarm_ends[1]), y(floor)), (x(point.alarm_ends[1]), y(point.caught_ends[0]))]
         high += [(x(before), y(point.caught_ends[1])), (x(point.alarm_ends[0]), y(point.caught_ends[1]))]
         floor, before = point.caught_ends[0], point.alarm_ends[0]
-    return _path([*low, (x(1), y(floor)), (x(1), y(1)), (x(before), y(1)), *reversed(high)]) + "Z"
+    return svg_path([*low, (x(1), y(floor)), (x(1), y(1)), (x(before), y(1)), *reversed(high)]) + "Z"
 
 
-def _path(spots: Sequence[tuple[float, float]]) -> str:
+def svg_path(spots: Sequence[tuple[float, float]]) -> str:
+    """The line through these places, as the attribute `d` of a path; "" for none."""
     return "M" + "L".join(f"{px:g},{py:g}" for px, py in spots) if spots else ""

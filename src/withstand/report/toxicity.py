@@ -1,13 +1,11 @@
 """What `withstand toxicity` measured, as a page, Markdown and JSON. No text of a prompt or a continuation is in it."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from withstand.core import SpecError
-from withstand.core.save import save
 from withstand.core.text import count, series
+from withstand.report import forms
 from withstand.report import toxicity_tables as parts
 from withstand.report.shell import HERE, render
 from withstand.report.table import Column, Table
@@ -16,7 +14,7 @@ from withstand.report.toxicity_plot import panels
 from withstand.results.toxicity_limits import lines
 from withstand.results.toxicity_records import ToxicityMeasure, ToxicityReport
 
-ENDINGS = (".html", ".md", ".json")
+WHAT = "toxicity"
 LIMITS = "What these scores cannot say"
 NOTES = "What to keep in mind"
 HOW = (
@@ -29,23 +27,9 @@ HOW = (
 )
 
 
-def check_place(path: Path) -> None:
-    """Raise `SpecError` for a file that is no page, Markdown or JSON, or is in no folder."""
-    if path.suffix not in ENDINGS:
-        raise SpecError(f"{path}: toxicity cannot be written so", hint=f"name a file that ends in {series(ENDINGS)}")
-    if not path.parent.is_dir():
-        raise SpecError(f"{path}: there is no folder {path.parent}", hint="make it, or name a file in another one")
-
-
 def write(report: ToxicityReport, path: Path) -> None:
-    """Write a report as its ending says. Raises `SpecError` as `check_place` does."""
-    check_place(path)
-    forms = dict(zip(ENDINGS, (html, markdown, _json), strict=True))
-    save(path, forms[path.suffix](report))
-
-
-def _json(report: ToxicityReport) -> str:
-    return json.dumps(report.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    """Write a report as its ending says. Raises `SpecError` for another ending, and where there is no folder."""
+    forms.write(path, WHAT, lambda: html(report), lambda: markdown(report), report.to_json())
 
 
 # --- what is shown -----------------------------------------------------------------------------------------------

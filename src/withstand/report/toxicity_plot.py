@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from withstand.core.continuation import HALVES, Half
+from withstand.report.roc_plot import svg_path
 from withstand.report.toxicity_tables import score
 from withstand.results.toxicity_records import CurvePoint, Figure, ToxicityMeasure
 
@@ -79,7 +80,7 @@ def _line(half: Half, style: int, spots: Sequence[tuple[int, Figure]], largest: 
         dots.append((x, _y(figure.value), f"{half}, k = {k}: {score(figure.value, figure.interval)}"))
         low.append((x, _y(ends[0])))
         high.append((x, _y(ends[1])))
-    return Line(half, style, _path([dot[:2] for dot in dots]), _path([*low, *reversed(high)]) + "Z", tuple(dots))
+    return Line(half, style, svg_path([dot[:2] for dot in dots]), svg_path([*low, *reversed(high)]) + "Z", tuple(dots))
 
 
 def _x(k: int, largest: int) -> float:
@@ -88,7 +89,3 @@ def _x(k: int, largest: int) -> float:
 
 def _y(value: float) -> float:
     return round(TOP + (1 - value) * (HEIGHT - TOP - BOTTOM), 1)
-
-
-def _path(spots: Sequence[tuple[float, float]]) -> str:
-    return "M" + "L".join(f"{x:g},{y:g}" for x, y in spots)
