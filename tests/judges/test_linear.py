@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from fakes import Fake
 from withstand.core import Behavior, Completion, Message, SpecError, user
 from withstand.judges.linear import Linear
 from withstand.registry import find
@@ -25,25 +26,14 @@ BEHAVIOR = Behavior("b", "t")
 
 
 @dataclass(frozen=True)
-class Counts:
+class Counts(Fake):
     """Which words a text has, at length 1; it reads 20 words. Ours."""
 
-    version: ClassVar[int] = 1
     gives: ClassVar[frozenset[str]] = frozenset({"vectors"})
-    hosts: ClassVar[tuple[str, ...]] = ()
-    lanes: ClassVar[int] = 1
-    width: ClassVar[int] = 8
-    place: ClassVar[str] = "cpu"
     salt: str = "one"
 
     def identity(self) -> Any:
         return {"weights": self.salt}
-
-    def check(self) -> None:
-        pass
-
-    def generate(self, chats: Any, sampling: Any, seeds: Any) -> Any:
-        return []
 
     def encode(self, texts: Any) -> Any:
         heads = [text.lower().split()[:20] for text in texts]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from clocks import subquadratic
+from fakes import Fake
 from withstand.core import Behavior, Completion, Message, SpecError, answers_of, user
 from withstand.formats.labels import Labeled
 from withstand.judges import _answer_cues
@@ -23,21 +24,10 @@ PROSE = "Mix the flour with the water and salt, knead it for a while, and bake i
 
 
 @dataclass(frozen=True)
-class Encoder:
+class Encoder(Fake):
     """A text about bread lies at the request; another at a right angle to it."""
 
-    version: ClassVar[int] = 1
     gives: ClassVar[frozenset[str]] = frozenset({"vectors"})
-    hosts: ClassVar[tuple[str, ...]] = ()
-    lanes: ClassVar[int] = 1
-    width: ClassVar[int] = 8
-    place: ClassVar[str] = "cpu"
-
-    def identity(self) -> Any:
-        return {}
-
-    def check(self) -> None:
-        pass
 
     def encode(self, texts: Any) -> Any:
         near = [any(word in text.lower() for word in ("bread", "flour", "bake")) for text in texts]
