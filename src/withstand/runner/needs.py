@@ -11,12 +11,7 @@ from withstand.core.optional import optional
 def check_needs(label: str, attack: Any, target_label: str, target: Target) -> None:
     """Raise `SpecError` for the first thing that the target does not give. label: of the attack."""
     _check_defense(target_label, target)
-    lacks = set(optional(attack, "needs")) - target.model.gives
-    if lacks:
-        lacking = [*(need for need in _WAYS if need in lacks), *sorted(lacks - set(_WAYS))]
-        hint = _WAYS.get(lacking[0], "choose another target or leave the attack out")
-        thing = "forged turns of the assistant" if lacking[0] == "forged" else lacking[0]
-        raise SpecError(f"{label} needs {thing}, which {target_label} does not give", hint=hint)
+    _check("attack", label, attack, target_label, target)
 
 
 def check_suite(label: str, suite: Any, judge: Any, target_label: str, target: Target) -> None:
@@ -26,9 +21,15 @@ def check_suite(label: str, suite: Any, judge: Any, target_label: str, target: T
     """
     if not judge:
         raise SpecError(f"{label} has no judge of its own", hint="name one that scores its answers: --judge")
-    for lacking in sorted(set(optional(suite, "needs")) - target.model.gives):
-        hint = _WAYS.get(lacking, "choose another target or leave the suite out")
-        thing = "its prompts sent raw, without a chat template" if lacking == "raw" else lacking
+    _check("suite", label, suite, target_label, target)
+
+
+def _check(kind: str, label: str, component: Any, target_label: str, target: Target) -> None:
+    """Raise `SpecError` for the first thing that an attack or a suite needs and the target does not give."""
+    if lacks := set(optional(component, "needs")) - target.model.gives:
+        lacking = next((need for need in _WAYS if need in lacks), min(lacks))
+        hint = _WAYS.get(lacking, f"choose another target or leave the {kind} out")
+        thing = _THINGS.get(lacking, lacking)
         raise SpecError(f"{label} needs {thing}, which {target_label} does not give", hint=hint)
 
 
@@ -55,6 +56,8 @@ def guards_answers(defense: Any, graders: Sequence[Any]) -> bool:
     return any(type(guard) is type(grader) and guard == grader for guard in guards for grader in graders)
 
 
+_THINGS = {"forged": "forged turns of the assistant", "raw": "its prompts sent raw, without a chat template"}
+"""What is needed, in words, where its name says too little."""
 _WAYS = {
     "weights": "use a local target, or find test cases on one and send them with --cases-from",
     "gradients": "its quantized weights have no backward pass: use the unquantized weights or ones that bitsandbytes "
