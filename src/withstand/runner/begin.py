@@ -51,7 +51,7 @@ def begin(
     where.set_beside(new, beside)
     if of_others:
         where.note_reuse(key)
-    texts = {digest(to_json(b)): to_json(b) for chosen in plan.suites for b in chosen.behaviors}
+    texts = {digest(text := to_json(b)): text for chosen in plan.suites for b in chosen.behaviors}
     where.add_texts(texts, sources_of(plan.classes(), where))
     if stop is None:  # else they are wanted part by part
         where.add_wants(key, case_wants(plan))

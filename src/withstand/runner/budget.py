@@ -101,7 +101,7 @@ class Meter:
 def metered(flow: Flow[T], meter: Meter, budget: Budget = Budget()) -> Flow[T]:
     """Stamp each test case with what was spent, and stop the flow at its budget."""
 
-    def handle(item: Any) -> Flow[Any]:
+    def handle(item: Any) -> "Flow[Any]":
         if isinstance(item, TestCase):
             return (yield replace(item, spent=meter.spent))
         if isinstance(item, Learned):

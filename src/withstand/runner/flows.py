@@ -61,7 +61,7 @@ def until_success(
     best: TestCase | None = None
     split = Split(draws)
 
-    def drawn_of(case: TestCase, new: bool) -> Flow[None]:
+    def drawn_of(case: TestCase, new: bool) -> "Flow[None]":
         """Draw and grade in batches of the target's width. Raises `Stop` at a success and at the end of the budget."""
         here = 0
         while (due := split.due(here, new, meter.spent)) > 0:
@@ -72,13 +72,13 @@ def until_success(
             here += number
             yield from graded_until(replace(case, spent=meter.spent), answers)
 
-    def graded_until(case: TestCase, answers: Sequence[Completion]) -> Flow[None]:
+    def graded_until(case: TestCase, answers: Sequence[Completion]) -> "Flow[None]":
         for answer in answers:
             if (yield from graded(judge, behavior, answer)).outcome == "success":
                 yield replace(case, completion=answer, cut="success")
                 raise Stop("success")
 
-    def handle(item: Any) -> Flow[Any]:
+    def handle(item: Any) -> "Flow[Any]":
         nonlocal best
         if not isinstance(item, TestCase):
             return (yield item)
@@ -110,7 +110,7 @@ def behind(key: str = "") -> Callable[[Any], Flow[Any]]:
     """
     seen: Counter[Chat] = Counter()
 
-    def handle(item: Any) -> Flow[Any]:
+    def handle(item: Any) -> "Flow[Any]":
         if not (isinstance(item, Ask) and isinstance(item.model, Target)):
             return (yield item)
         model = item.model.model
@@ -137,7 +137,7 @@ def _through(defense: Any, model: Model, chats: Sequence[Chat], sampling: Sampli
     """The answers of a model behind a defense. `asks` of several chats is the mean, rounded up."""
     asked = 0
 
-    def counted(inner: Any) -> Flow[Any]:
+    def counted(inner: Any) -> "Flow[Any]":
         nonlocal asked
         asked += len(inner.chats) if isinstance(inner, Ask) else 0
         return (yield from defended(inner))
@@ -199,7 +199,7 @@ def collected(flow: Flow[None]) -> Flow[list[TestCase]]:
     cut: Cut | None = None
     hint = learned = ""
 
-    def handle(item: Any) -> Flow[Any]:
+    def handle(item: Any) -> "Flow[Any]":
         nonlocal learned
         if isinstance(item, Learned):
             learned = item.text

@@ -89,7 +89,7 @@ def searching(searches: list[Search], attack: Any, label: str, behavior: str, ti
 def watched(flow: Flow[T], search: Search) -> Flow[T]:
     """The flow, with what goes by shown to the search."""
 
-    def handle(item: Any) -> Flow[Any]:
+    def handle(item: Any) -> "Flow[Any]":
         answer = yield replace(item, watch=search.at) if isinstance(item, Work) else item
         search.see(item, answer)
         return answer

@@ -1,7 +1,8 @@
 """Three resumable loops over a plan: test cases, completions, verdicts.
 
 Each has one shape: the keys wanted, less those in the store, as flows through `drive` into the store. A row's key holds
-everything that decides it, so that rerunning computes what is missing and nothing is overwritten.
+everything that decides it, so that rerunning computes what is missing and nothing is overwritten. What a flow inside a
+function returns is quoted: else its type would be made anew for each test case.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -243,7 +244,7 @@ def _case_job(running: Running, cell: Cell, wants: Sequence[Want], behaviors: Se
     """The job of an attack on these behaviors, one for each of `wants`: several where it is joint."""
     key = search_key(cell, behaviors, behaviors[0])
 
-    def flow() -> Flow[tuple[Row, ...]]:
+    def flow() -> "Flow[tuple[Row, ...]]":
         meter = Meter()
         if isinstance(cell.attack, TransferredCases):
             cases = yield from attacked(search_flow(cell.attack, behaviors, cell.target, Budget(), meter), key)
@@ -326,7 +327,7 @@ def _fresh(cell: Cell) -> list[str]:
 def _completion_job(running: Running, want: Want, case: TestCase) -> Job:
     cell, _ = running.behavior(want)
 
-    def flow() -> Flow[tuple[Row, ...]]:
+    def flow() -> "Flow[tuple[Row, ...]]":
         if case.completion is not None:  # its cost is the attack's
             return (Row(want.key, case.completion.finish, value_of(case.completion)),)
         return (yield from asked_once(want.key, cell.target, case.chat))
@@ -379,7 +380,7 @@ def verdict_job(
     unmeasured = [completion.unmeasured] if completion.unmeasured else []
     key = digest(["verdict", judge_key, to_json(behavior), seen, *fresh, *["silent"] * silent, *unmeasured])
 
-    def flow() -> Flow[tuple[Row, ...]]:
+    def flow() -> "Flow[tuple[Row, ...]]":
         reads = optional(judge, "reads_all")(behavior) and not behavior.benign
         if completion.finish == "filtered" and not (reads or unmeasured):  # a filter spoke: not a judge's to say
             return (Row(key, "filtered", {}),)
