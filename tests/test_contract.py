@@ -667,6 +667,12 @@ class Paid(Fake):
         return given
 
 
+@pytest.fixture(scope="module")
+def answered():
+    """By name of a defense: itself, the target that it asked, and what it did with all chats; for several tests."""
+    return {}
+
+
 @every("defense")
 class TestEveryDefense:
     def defense(self, make, name):
@@ -674,6 +680,13 @@ class TestEveryDefense:
         if optional(defense, "needs"):
             pytest.skip("reads the target's weights, which are not here")
         return defense
+
+    def answers(self, answered, play, make, name):
+        if name not in answered:
+            defense, target = self.defense(make, name), Paid()
+            played = play(defense.answer(target, [*CHATS, *RICH], Sampling(max_tokens=9)))
+            answered[name] = defense, target, played
+        return answered[name]
 
     @pytest.mark.parametrize("reply", ["Sure {n}", "", REFUSAL])
     def test_one_answer_a_chat(self, play, make, name, reply):
@@ -727,17 +740,16 @@ class TestEveryDefense:
                 sent = [wrapped for item in asks for wrapped in item.chats]
                 assert sent == [wrap(target, chat, draw) for draw in range(len(sent))]
 
-    def test_its_answers_hold_what_all_its_asks_took(self, play, make, name):
-        defense, target = self.defense(make, name), Paid()
-        answers = play(defense.answer(target, [*CHATS, *RICH], Sampling(max_tokens=9))).value
+    def test_its_answers_hold_what_all_its_asks_took(self, answered, play, make, name):
+        _, target, played = self.answers(answered, play, make, name)
         for what in ("prompt_tokens", "answer_tokens", "cost", "flops"):
-            assert sum(getattr(answer, what) for answer in answers) == pytest.approx(
+            assert sum(getattr(answer, what) for answer in played.value) == pytest.approx(
                 sum(getattr(given, what) for given in target.answers)
             )
 
-    def test_what_it_blocks_says_so_on_the_one_scale(self, play, make, name):
-        defense, chats = self.defense(make, name), [*CHATS, *RICH]
-        played = play(defense.answer(Paid(), chats, Sampling(max_tokens=9)))
+    def test_what_it_blocks_says_so_on_the_one_scale(self, answered, play, make, name):
+        chats = [*CHATS, *RICH]
+        defense, _, played = self.answers(answered, play, make, name)
         for answer in played.value:
             blocks = [check for check in answer.checks if check.blocked]
             assert (answer.finish == "filtered") == bool(blocks)
@@ -755,9 +767,9 @@ class TestEveryDefense:
         before = [any(check.blocked and check.stage == "before" for check in answer.checks) for answer in played.value]
         assert [score >= 1 for score in scanned] == before
 
-    def test_it_is_as_it_was_when_asked_again(self, play, make, name):
-        defense = self.defense(make, name)
-        first, again = (play(defense.answer(Paid(), [*CHATS, *RICH], Sampling(max_tokens=9))) for _ in range(2))
+    def test_it_is_as_it_was_when_asked_again(self, answered, play, make, name):
+        defense, _, first = self.answers(answered, play, make, name)
+        again = play(defense.answer(Paid(), [*CHATS, *RICH], Sampling(max_tokens=9)))
         assert [item.chats for item in first.asks] == [item.chats for item in again.asks]
         assert first.value == again.value
 
