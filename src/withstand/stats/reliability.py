@@ -74,7 +74,7 @@ class Reliability:
 
 
 def reliability(
-    scores: Sequence[float] | Floats, labels: Labels, clusters: Sequence[str] | None = None, count: int = BINS
+    scores: Sequence[float] | Floats, labels: Labels, clusters: Sequence[str] | None = None
 ) -> Reliability | None:
     """How far scores are chances; None without a text. clusters: of each text, "" for one of its own.
 
@@ -87,8 +87,8 @@ def reliability(
         return None
     if not ((given >= 0) & (given <= 1)).all():  # also for not-a-number
         raise ValueError("a score lies outside of [0, 1]")
-    places = np.searchsorted(np.linspace(0, 1, count + 1)[1:-1], given)
-    masks = [(at, places == at) for at in range(count) if (places == at).any()]
+    places = np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], given)
+    masks = [(at, places == at) for at in range(BINS) if (places == at).any()]
     ece, reach = _error(given, positive, [mask for _, mask in masks], clusters)
     squares, share = np.square(given - positive), float(positive.mean())
     ones = np.ones(given.size)
@@ -103,13 +103,13 @@ def reliability(
         base=share * (1 - share),
         gap=float((given - positive).mean()),
         gap_ends=_gap_ends(given - positive, clusters),
-        bins=tuple(_bin(at, count, given[mask], positive[mask], kept(clusters, mask)) for at, mask in masks),
+        bins=tuple(_bin(at, given[mask], positive[mask], kept(clusters, mask)) for at, mask in masks),
     )
 
 
-def _bin(at: int, count: int, scores: Floats, positive: Mask, of: list[str] | None) -> Bin:
+def _bin(at: int, scores: Floats, positive: Mask, of: list[str] | None) -> Bin:
     ends = share_interval(positive.astype(float), np.ones(len(scores)), clusters=of)
-    return Bin(at / count, (at + 1) / count, len(scores), float(scores.mean()), float(positive.mean()), ends)
+    return Bin(at / BINS, (at + 1) / BINS, len(scores), float(scores.mean()), float(positive.mean()), ends)
 
 
 def _error(
