@@ -184,6 +184,12 @@ def test_a_label_that_is_no_number_is_an_error(tmp_path):
         )
 
 
+def test_labels_of_a_third_kind_are_named(tmp_path):
+    rows = [*texts("pie", 9, 4), *texts("slop", 9, 9, toxic=1), {"text": "a bun", "toxic": "not sure"}]
+    notes = " ".join(audited(tmp_path, rows, LABELED)["notes"])
+    assert "rows whose toxic is '0' (9) and 'not sure' (1) count as such that should stay" in notes
+
+
 def test_labels_that_leave_a_group_out_show_nothing_of_it(tmp_path):
     rows = texts("pie", 900, 300) + texts("slop", 900, 600, toxic=1) + texts("tart", 300, 100, "vegans")
     for row in rows[-300:]:

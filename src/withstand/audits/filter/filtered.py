@@ -7,7 +7,7 @@ from pathlib import Path
 from withstand.audits.filter.asked import Answers, answers_of
 from withstand.audits.filter.settings import Settings
 from withstand.audits.filter.swaps import Swapped, swapped
-from withstand.audits.filter.texts import Data, check_labels, kept, read
+from withstand.audits.filter.texts import Data, check_labels, kept, label_notes, read
 from withstand.core import SpecError, digest, rng
 from withstand.core.identities import Identities
 from withstand.core.text import count
@@ -34,6 +34,7 @@ def load(path: str, settings: Settings) -> Data:
     data = read(path, settings.text, settings.label, settings.cluster, settings.sliced)
     if settings.label:
         check_labels(data, path, settings.label)
+        data = replace(data, labels=tuple(label_notes(path, settings.label)))
     if settings.limit is None or settings.limit >= len(data.texts):
         return data
     places = sorted(rng(settings.seed, "filter texts").sample(range(len(data.texts)), settings.limit))

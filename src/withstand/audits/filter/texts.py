@@ -85,7 +85,7 @@ class Label:
 class Data:
     """A file that was read. running: its rows are running texts, not chats.   rows: how many.   empty: rows without a
     text, left out.   both: texts with rows of both labels, which count as not labeled.   numbers: of each text, how
-    many rows have it."""
+    many rows have it.   labels: what a reader must know of them."""
 
     name: str
     running: bool
@@ -95,6 +95,7 @@ class Data:
     both: int
     numbers: tuple[int, ...]
     column: str
+    labels: tuple[str, ...] = ()
 
     def notes(self) -> Iterator[str]:
         """What a reader must know of the file."""
@@ -104,6 +105,7 @@ class Data:
             yield f"{count(self.empty, 'row without a text is', 'rows without a text are')} left out"
         if self.both:
             yield f"{count(self.both, 'text has', 'texts have')} both labels in different rows: not labeled"
+        yield from self.labels
 
 
 def written(value: Json) -> str:
@@ -159,6 +161,15 @@ def check_labels(data: Data, path: str, label: Label) -> None:
         f"{data.name}, column {label.column}: {wrong} by --label",
         hint=f"its values are {values}; name those of rows that should be dropped",
     )
+
+
+def label_notes(path: str, label: Label) -> Iterator[str]:
+    """What else a column of labels says: "not known" counts as "should stay", which nobody meant."""
+    there = Counter(written(row.cells.get(label.column)) for row in rows.parse(rows.read(path)))
+    others = [(value, times) for value, times in there.most_common() if value and value not in label.values]
+    if label.values and len(others) > 1:
+        values = series([f"{value[:40]!r} ({times:,})" for value, times in others[:6]])
+        yield f"rows whose {label.column} is {values} count as such that should stay"
 
 
 def has_column(path: str, column: str) -> bool:
