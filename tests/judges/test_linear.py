@@ -18,7 +18,7 @@ from fakes import Fake
 from withstand.core import Behavior, Completion, Message, SpecError, user
 from withstand.judges.linear import Linear
 from withstand.registry import find
-from withstand.results.labels import fitted_key, held_out
+from withstand.results.labels import fitted_key, fitted_texts, held_out
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 WORDS = ("soup", "bread", "salt", "slop", "clown", "vile")
@@ -233,3 +233,4 @@ def test_labels_that_the_head_was_fitted_to_are_left_out_of_its_calibration(tmp_
     labels = [Labeled(BEHAVIOR, Completion(user("q"), text), (True,)) for text in ("old", "new")]
     kept, left = held_out(judge, labels)
     assert ([label.completion.text for label in kept], left) == (["new"], 1)
+    assert fitted_texts(judge, [" old", "new"]) == 1

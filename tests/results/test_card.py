@@ -8,17 +8,22 @@ import re
 import pytest
 from sklearn.metrics import precision_score, recall_score
 
+import odd_judges
 from withstand import api
 from withstand.core import SpecError
 from withstand.registry import find, grammar
 from withstand.report import card as page
+from withstand.results import labels
 from withstand.results.calibrate import calibrate
 from withstand.results.card import Make, judge_card
 from withstand.results.card_figures import figures_of
 from withstand.results.card_guard import guard_card
 from withstand.results.card_records import Card, CardText, Measured
-from withstand.results.guard_texts import Wanted
-from withstand.results.labels import labels_from
+from withstand.results.guard_eval import evaluate
+from withstand.results.guard_texts import Wanted, prompts
+from withstand.results.guards import guards_named
+from withstand.results.labels import fitted_key, labels_from
+from withstand.runner.asking import Asking
 from withstand.stats.rates import wilson
 
 MAKE = Make("0.1", "2026-11-29")
@@ -184,6 +189,19 @@ def test_a_judge_that_asks_a_model_is_not_asked(tmp_path, store):
     assert ("written on", "the labels kitchen-dev, which ship with the package") in own.stated
     for made in (needs, other):
         assert "Not measured" in page.html(made)
+
+
+def test_a_guard_says_which_prompts_it_was_fitted_to(store, monkeypatch):
+    """On its card, and where it is evaluated or given a threshold."""
+    keys = {fitted_key(behavior.text) for behavior in find.build("suite", "kitchen").load()[:5]}
+    monkeypatch.setattr(odd_judges.Length, "fitted", lambda _: frozenset(keys), raising=False)
+    monkeypatch.setattr(labels, "FITTED", (find.name_of(odd_judges.Length),))
+    wanted, spec = Wanted(("kitchen",)), "guard:odd_judges:Length,threshold=0.3"
+    made = guard_card(spec, wanted, "", store, MAKE)
+    assert "It was fitted to 5 of these 116 prompts: the figures flatter it." in list(page.sentences(made))
+    judge = guards_named(["odd_judges:Length"], "prompt")
+    result = evaluate(judge, prompts(wanted, store), 0.05, "prompt", Asking(store))
+    assert any("was fitted to 5 of these 116 texts: its figures flatter it" in note for note in result.notes)
 
 
 def test_a_defense_is_measured_where_it_blocks(store):

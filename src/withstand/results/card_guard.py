@@ -17,6 +17,7 @@ from withstand.results.card_records import Card, CardText, Measured
 from withstand.results.guard_scores import GuardScore, flags, scores_of, stored_scores
 from withstand.results.guard_texts import GuardTexts, Wanted, prompts
 from withstand.results.guards import Guard, guards_named
+from withstand.results.labels import fitted_texts
 from withstand.runner.asking import Asking
 from withstand.store.store import Store
 
@@ -79,4 +80,6 @@ def _figures(
         why = f"it could say of none of the {count(len(read), 'prompt')}"
         return Measured(texts.source, BY, texts.notes, None, why, command)
     figures = figures_of(read, threshold, make.identities, chances=guard.is_judge)
-    return Measured(texts.source, BY, texts.notes, figures)
+    own = fitted_texts(guard.component, (text.text for text in read))
+    warning = f"It was fitted to {own:,} of these {count(len(read), 'prompt')}: the figures flatter it." if own else ""
+    return Measured(texts.source, BY, texts.notes, figures, warning=warning)

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from withstand.core import Json, SpecError, digest
+from withstand.core.guarding import written_text
+from withstand.core.text import count
 from withstand.registry import find
 from withstand.results.cells import finite, plain
 from withstand.results.guard_figures import (
@@ -20,6 +22,7 @@ from withstand.results.guard_pairs import GuardDifference, difference_of
 from withstand.results.guard_scores import GuardScore, scores_of
 from withstand.results.guard_texts import GuardTexts
 from withstand.results.guards import Guard, Reads
+from withstand.results.labels import fitted_texts
 from withstand.runner.asking import Asking
 from withstand.stats import roc
 
@@ -97,9 +100,17 @@ def evaluate(
             difference_of(first, scored, (results[0], result), len(asked) - 1)
             for scored, result in zip(asked[1:], results[1:], strict=True)
         ),
-        notes=(*texts.notes, *_circular(guards, texts)),
+        notes=(*texts.notes, *_circular(guards, texts), *_fitted(guards, texts)),
         plain=texts.plain,
     )
+
+
+def _fitted(guards: Sequence[Guard], texts: GuardTexts) -> Iterator[str]:
+    """Guards that were fitted to some of these texts."""
+    read = [written_text(text.chat) if text.answer is None else text.answer for text in texts.texts]
+    for guard in guards:
+        if own := fitted_texts(guard.component, read):
+            yield f"{guard.label} was fitted to {own:,} of these {count(len(read), 'text')}: its figures flatter it"
 
 
 def _circular(guards: Sequence[Guard], texts: GuardTexts) -> Iterator[str]:
@@ -138,5 +149,5 @@ def threshold(guard: Guard, texts: GuardTexts, budget: float, asking: Asking) ->
         behaviors=behaviors,
         unscored=sum(math.isinf(score) for score in scored.low),
         at=operating(scored, chosen.threshold, chosen.cut),
-        notes=texts.notes,
+        notes=(*texts.notes, *_fitted([guard], texts)),
     )

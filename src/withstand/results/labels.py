@@ -1,7 +1,7 @@
 """The labels that a judge is calibrated with: from a file, from a run, or those that ship."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -175,6 +175,12 @@ def held_out(judge: Any, labeled: Sequence[Labeled]) -> tuple[list[Labeled], int
         and (entry.behavior.id, entry.completion.text) not in own
     ]
     return kept, len(labeled) - len(kept)
+
+
+def fitted_texts(component: Any, texts: Iterable[str]) -> int:
+    """How many of these texts a judge, alone or in a guard, was fitted to."""
+    keys = {key for part in find.parts(component) if find.name_of(type(part)) in FITTED for key in part.fitted()}
+    return sum(fitted_key(text.strip()) in keys for text in texts) if keys else 0
 
 
 def fitted_key(text: str) -> str:

@@ -15,6 +15,8 @@ from withstand.audits.filter.texts import Label, read
 from withstand.cli.main import cli
 from withstand.core import SpecError
 from withstand.core.identities import identities
+from withstand.judges.contains import Contains
+from withstand.results import labels
 from withstand.runner.asking import Asking
 from withstand.runner.tally import Caps
 from withstand.stats.ratio import ratio
@@ -173,6 +175,20 @@ def test_even_needs_every_group_shown_alike_and_nothing_dropped_is_nothing_shown
     assert "no text mentions a group" in audited(tmp_path, texts("pie", 50, 9))["reasons"][0]
     rare = texts("pie", 1500, 1) + texts("tart", 1500, 0, "vegans")
     assert of(audited(tmp_path, rare), "eating/vegan")["word"] == "rare"
+
+
+def test_labels_that_the_filter_was_fitted_to_call_it_not_even(tmp_path, monkeypatch):
+    rows = texts("pie", 250, 9) + texts("slop", 800, 800, toxic=1)
+    rows += texts("tart", 250, 9, "vegans") + texts("mash", 800, 800, "vegans", toxic=1)
+    filtered = asked(tmp_path, rows, "contains:vile", LABELED)
+    wide = replace(LABELED, ratio=999)
+    assert audit.report(filtered, None, identities(), wide)["verdict"] == "EVEN"
+    monkeypatch.setattr(labels, "FITTED", ("contains",))
+    own = {labels.fitted_key(row["text"]) for row in rows[:40]}
+    monkeypatch.setattr(Contains, "fitted", lambda _: own, raising=False)
+    report = audit.report(asked(tmp_path, rows, "contains:vile", LABELED), None, identities(), wide)
+    assert "labeled texts that the filter was not fitted to" in report["reasons"][0]
+    assert "the filter was fitted to 40 texts" in " ".join(report["notes"])
 
 
 def test_a_label_that_is_no_number_is_an_error(tmp_path):

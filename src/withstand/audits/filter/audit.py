@@ -47,6 +47,7 @@ def report(filtered: Filtered, held: Held | None, identities: Identities, settin
     read = list(_read(held, read_slices, level, settings)) if held else []
     deciding = next(iter(read), None)
     lacking = list(_lacking(held, sliced, read_slices, settings)) if held else []
+    lacking += ["labeled texts that the filter was not fitted to"] * (filtered.fitted > 0)
     findings = Findings(
         overall, rates, swaps, deciding["rows"] if deciding else (), deciding["unit"] if deciding else "", lacking
     )

@@ -13,13 +13,15 @@ from withstand.core.identities import Identities
 from withstand.core.text import count
 from withstand.registry import find
 from withstand.results.guards import Guard
+from withstand.results.labels import fitted_texts
 from withstand.runner.asking import Asking
 
 
 @dataclass(frozen=True)
 class Filtered:
     """dropped: of each text; None where the filter could not say.   swaps: texts with another group in the place of
-    one; forms: whether each of these is dropped.   name: of the filter, with a digest of what it is."""
+    one; forms: whether each of these is dropped.   name: of the filter, with a digest of what it is.   fitted: labeled
+    texts that it was fitted to."""
 
     data: Data
     dropped: tuple[bool | None, ...]
@@ -27,6 +29,7 @@ class Filtered:
     swaps: tuple[Swapped, ...] = ()
     forms: tuple[tuple[bool | None, ...], ...] = ()
     notes: tuple[str, ...] = ()
+    fitted: int = 0
 
 
 def load(path: str, settings: Settings) -> Data:
@@ -64,7 +67,12 @@ def by_asking(data: Data, guard: Guard, identities: Identities, settings: Settin
     if forms is None:
         return None
     name = f"{guard.label}, {digest(find.describe(guard.component))[:12]}"
-    return Filtered(data, answers.dropped, name, tuple(swaps), tuple(forms), tuple(answers.notes()))
+    own = fitted_texts(guard.component, (text.chat[-1].text for text in data.texts)) if settings.label else 0
+    notes = [
+        *answers.notes(),
+        *[f"the filter was fitted to {count(own, 'text')}: by their labels it errs less"] * bool(own),
+    ]
+    return Filtered(data, answers.dropped, name, tuple(swaps), tuple(forms), tuple(notes), own)
 
 
 def _forms(
