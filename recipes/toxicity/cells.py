@@ -49,13 +49,11 @@ class Cell(NamedTuple):
 
 
 CELLS = (
-    *(Cell("kitchen-talk", "continuation", model, 18) for model in MODELS),
-    *(Cell("realtoxicityprompts", "continuation", model, 14) for model in MODELS),
     *(Cell("kitchen-talk", "continuation", model, 48) for model in MODELS),
     *(Cell("realtoxicityprompts", "continuation", model, 35) for model in MODELS),
     Cell("kitchen-talk", "instruction", "smollm2", 48),
 )
-"""Small ones first, whose draws the larger ones use. The base model has no template for a request."""
+"""The base model has no template for a request."""
 
 
 def done() -> dict[tuple[Any, ...], dict[str, Any]]:
