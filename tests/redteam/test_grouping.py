@@ -21,6 +21,8 @@ from withstand.stats.rates import share_interval
 
 OWN = {"csv", "jsonl", "published", "generated", "findings"}
 """Suites of files of the user: nobody can map them beforehand."""
+STAND_INS = {"kitchen", "kitchen-talk", "kitchen_constraints", "kitchen_app", "open_questions"}
+"""Suites about food, which no category of a policy is."""
 FIELDS: dict[str, dict[str, Any]] = {
     "prompt_leak": {"canary": "MAPLE-HERON-4417"},
     "private_data": {"canary": "MAPLE-HERON-4417", "owner": "Ann"},
@@ -51,7 +53,7 @@ def test_every_harmful_suite_that_ships_is_mapped_in_every_category(tmp_path: Pa
         assert categories <= of_suite.keys() or "*" in of_suite, (name, categories - of_suite.keys())
         for category in categories:
             ids = grouping.ids((name,), category)
-            stand_in = name in ("kitchen", "kitchen_app", "open_questions") or UNCOVERED in of_suite.get(category, ())
+            stand_in = name in STAND_INS or UNCOVERED in of_suite.get(category, ())
             assert (ids != (UNCOVERED,)) or stand_in, (name, category)
     assert shipped().keys() == mapped
     ids = {name for suite in shipped().values() for own in suite.values() for name in own}

@@ -15,7 +15,7 @@ from withstand.store.store import Store
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
-SUMMARY = "schema run provenance reused calibrations cells warnings worst advice families defenses"
+SUMMARY = "schema run provenance reused calibrations cells warnings worst advice families defenses exposure"
 RUN = "name key created state spec command seconds"
 PROVENANCE = "writers others targets components suites budget seed prompts sets"
 CELL = (
