@@ -25,8 +25,9 @@ def command(*options):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A monitor over 120 exchanges, of which every fifth asks for the pan."""
+    """A monitor over 120 exchanges, of which every fifth asks for the pan. With this salt each run draws the same."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WITHSTAND_MONITOR_SALT", "the salt of a test that draws the same exchanges")
     screened(tmp_path, audit_rate=0.5)
     texts = {True: "Sell my miracle pan", False: "Boil an egg"}
     write(tmp_path / "a.jsonl", [exchange(at, prompt=f"{texts[at % 5 == 0]} {at}") for at in range(120)])
