@@ -245,8 +245,8 @@ def slices_of(text: str, own: Identities | None = None) -> tuple[tuple[Axis, str
 
 def dialects_of(text: str) -> tuple[str, ...]:
     """The dialects and registers that a text has a mark of, in the list's order; most texts of a dialect have none."""
-    plain = text.lower().replace("\u2019", "'")
-    return tuple(name for name, pattern in _lists().dialects if pattern.search(plain))
+    lowered = text.lower().replace("\u2019", "'")
+    return tuple(name for name, pattern in _lists().dialects if pattern.search(lowered))
 
 
 def language_of(text: str) -> str:
