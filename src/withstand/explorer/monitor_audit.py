@@ -21,12 +21,13 @@ def page(asked: PageRequest) -> Response:
     queue = _queue(asked)
     left = queue.left(asked.who)
     reader = team.reader_at(asked, place_of_monitor(queue.monitor))
-    skipped = [item for item in left if item_id(item.id) in reader.skipped] if reader.skipped else []
+    ids = reader.skipped  # of the store, once for all items
+    skipped = {item.id for item in left if item_id(item.id) in ids} if ids else set()
     again = str(asked.query.get("again", ""))
     item = next((item for item in queue.items if item.id == again and _own(asked, queue, item)), None)
     if item is None:
         item = reader.next(
-            [entry for entry in left if entry not in skipped or asked.query.get("skipped")],
+            [entry for entry in left if entry.id not in skipped or asked.query.get("skipped")],
             topic_of,
             lambda entry: entry.id,
         )
