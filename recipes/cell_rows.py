@@ -33,6 +33,14 @@ def page_of(page: Path, tables: Iterable[str]) -> str:
     return "\n".join([f"{above}{MARKS[0].strip()}", *tables, f"{MARKS[1]}{below}"])
 
 
+def show(page: Path, tables: Iterable[str], write: bool) -> None:
+    """Print the tables, or write them into the page."""
+    if write:
+        page.write_text(page_of(page, tables), encoding="utf-8")
+    else:
+        print(*tables, sep="\n")
+
+
 def versions() -> dict[str, str]:
     """What a row was made with."""
     libraries = {name: importlib.metadata.version(name) for name in ("withstand", "torch", "transformers")}

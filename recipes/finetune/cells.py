@@ -2,7 +2,7 @@
 
     python recipes/finetune/rows.py --out finetune-data --rows 47
     python recipes/finetune/cells.py run finetune-data --out finetune-cells [--minutes 80]
-    python recipes/finetune/cells.py show    # as a Markdown table
+    python recipes/finetune/cells.py show [--write]    # as a Markdown table, or into README.md
 
 A cell is an arm on so many seeds: 1, then 3. `run` begins no cell after --minutes, and goes on later with what
 cells.jsonl lacks. All cells share one folder of an audit, so that no training is done and no answer asked for twice.
@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cell_rows
 
 ROWS = Path(__file__).resolve().parent / "cells.jsonl"
+PAGE = ROWS.with_name("README.md")
 SET = "level1-10"
 ARMS = ("plain", "lower_rate", "ptst", "lisa", "safe_lora", "safety_mix", "constrained_sft")
 SEEDS = (1, 3)
@@ -73,15 +75,15 @@ def figures(report: dict[str, Any], arm: str, seeds: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def show() -> None:
-    """The table; a cell that is not there yet is empty."""
+def tables() -> Iterator[str]:
+    """The grid as Markdown; a cell that is not there yet is empty."""
     rows = done()
-    print("| arm | seeds | harmful, by seed | change (95%) | refused | harmless refused | coherent | margin, nats |")
-    print("|---|---|---|---|---|---|---|---|")
+    yield "| arm | seeds | harmful, by seed | change (95%) | refused | harmless refused | coherent | margin, nats |"
+    yield "|---|---|---|---|---|---|---|---|"
     for arm in ARMS:
         for seeds in SEEDS:
             row = rows.get((arm, seeds))
-            print(f"| `{arm}` | {seeds} | {' | '.join(texts(row)) if row else 'not run yet |  |  |  |  | '} |")
+            yield f"| `{arm}` | {seeds} | {' | '.join(texts(row)) if row else 'not run yet |  |  |  |  | '} |"
 
 
 def texts(row: dict[str, Any]) -> list[str]:
@@ -99,9 +101,10 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?", help="the folder that rows.py made")
     parser.add_argument("--out", type=Path, default=Path("finetune-cells"))
     parser.add_argument("--minutes", type=float, default=80)
+    parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     if given.what == "show":
-        show()
+        cell_rows.show(PAGE, tables(), given.write)
     elif given.data is None:
         parser.error("run needs the folder that rows.py made")
     else:

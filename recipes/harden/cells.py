@@ -325,11 +325,6 @@ def cost(row: dict[str, Any]) -> str:
     return f"{used['steps']} steps, {used['flops']:.1e} FLOPs, {used['seconds'] / 60:.0f} min" if used else ""
 
 
-def page() -> str:
-    """README.md with the table of the rows that are there."""
-    return cell_rows.page_of(PAGE, tables())
-
-
 def tables() -> list[str]:
     """Of the cells, of what they say together, and of the tampering."""
     import tampering
@@ -346,10 +341,8 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[], help="this method, or none; repeats")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
-    if given.what == "show" and given.write:
-        PAGE.write_text(page(), encoding="utf-8")
-    elif given.what == "show":
-        print("\n".join(tables()))
+    if given.what == "show":
+        cell_rows.show(PAGE, tables(), given.write)
     else:
         run(given.out, given.minutes, given.only)
 

