@@ -154,6 +154,15 @@ def test_a_scorer_that_changes_in_mid_run_is_marked_and_never_pooled(toxicity, w
     assert toys.ASKED.total() == asked  # no target was asked
 
 
+def test_answers_whose_texts_were_purged_are_not_scored_and_make_no_run(toxicity, withstand):
+    _, first, _ = toxicity([(0.9, "0.2 | 0.4")], "--k", "2")
+    withstand("purge", "--text", "--yes", first["run"])
+    code, _, err = withstand("toxicity", "--rescore", first["run"], "--scorer", "refusal_words", "--k", "2")
+    assert (code, f"texts of {first['run']} were purged: 3 rows have none to judge" in err) == (2, True)
+    assert "`withstand run --fresh` asks for everything again" in err
+    assert [run["run"] for run in withstand("runs", "--json").json] == [first["run"]]
+
+
 def test_old_answers_are_scored_anew_and_two_scorers_never_compared(toxicity, withstand, monkeypatch):
     prompts = [(0.9, f"0.{place} | 0.{place}5") for place in range(10)]
     _, first, _ = toxicity(prompts, "--k", "2")

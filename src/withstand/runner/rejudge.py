@@ -35,9 +35,8 @@ from withstand.runner.drive import Job, completion_of, drive
 from withstand.runner.reuse import check_run
 from withstand.runner.stages import lacking, placed, verdict_job
 from withstand.runner.tally import Caps, Tally
-from withstand.runner.transfer import check_texts
 from withstand.store.store import RunRow, Store, Want, chunks
-from withstand.store.tables import BESIDE, CASES, COMPLETIONS, VERDICTS, want
+from withstand.store.tables import BESIDE, CASES, COMPLETIONS, VERDICTS, row, want
 
 
 def judged_by(store: Store, run: RunRow, spec: str, name: str = "") -> RunRow:
@@ -57,12 +56,13 @@ def rescored_by(store: Store, run: RunRow, spec: str, name: str = "", fresh: str
     """The same of any run: its target is neither built nor asked.
 
     fresh: a mark with which verdicts are made anew that the store has, as of a service that changed since. Raises
-    `SpecError` for what people tried by hand.
+    `SpecError` for what people tried by hand, and for a run whose texts were purged.
     """
     imported = run.spec.get("imported", {"from": "run", "path": []})
     if imported["from"] == "plan":
         hint = "what people tried is no sample; `withstand plan findings reproduce` asks again, with a judge"
         raise SpecError(f"{run.name} was found by hand: no rate", hint=hint)
+    check_kept(store, run)
     base = imported.get("run", run.name)
     judge: Judge = find.build("judge", parse(spec))
     label = find.label("judge", parse(spec))
@@ -99,6 +99,17 @@ def _cell(cell: Json, judge: Judge, label: str) -> Json:
         "keys": {**cell["keys"], "judge": digest(find.describe(judge))},
         "notes": notes,
     }
+
+
+def check_kept(store: Store, run: RunRow) -> None:
+    """Raise `SpecError` for a run of which some texts were purged: no judge may read what stands in their place."""
+    erased = sql.select(sql.func.count()).where(
+        want.c.run == run.key, want.c.stage.in_((CASES, COMPLETIONS)), want.c.key == row.c.key, row.c.purged == 1
+    )
+    [(count,)] = store.select(erased)
+    if count:
+        hint = "its verdicts are kept; `withstand run --fresh` asks for everything again, as a new run"
+        raise SpecError(f"texts of {run.name} were purged: {count} rows have none to judge", hint=hint)
 
 
 def grade(
@@ -192,6 +203,7 @@ def _drive_verdicts(
 
 def _answers(store: Store, run: RunRow) -> Iterator[tuple[Want, Behavior, Completion]]:
     """Every completion that a run has, by the want it answers."""
+    check_kept(store, run)
     texts = store.behaviors({key for suite in run.plan["suites"] for key in suite["behaviors"]})
     behaviors = [[from_json(Behavior, texts[key]) for key in suite["behaviors"]] for suite in run.plan["suites"]]
     drawn: dict[tuple[int, int], list[Want]] = defaultdict(list)
@@ -204,7 +216,6 @@ def _answers(store: Store, run: RunRow) -> Iterator[tuple[Want, Behavior, Comple
             sent = from_json(tuple[TestCase, ...], rows[attacked.key].value) if attacked.key in rows else ()
             for draw in drawn[attacked.cell, attacked.behavior]:
                 if draw.key in rows:
-                    check_texts([rows[draw.key]])
                     behavior = behaviors[run.plan["cells"][draw.cell]["suite"]][draw.behavior]
                     yield draw, behavior, completion_of(sent[draw.number].chat, rows[draw.key].value)
 
@@ -216,4 +227,4 @@ def _wants(store: Store, run_key: str, stage: int) -> list[Want]:
         .where(w.run == run_key, w.stage == stage)
         .order_by(w.cell, w.behavior, w.number, w.sample)
     )
-    return [Want(*row) for row in rows]
+    return [Want(*entry) for entry in rows]
