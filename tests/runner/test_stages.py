@@ -395,6 +395,29 @@ def test_cases_travel_from_a_run_to_another_target(here: Callable[[str], Store],
     assert {c["completion"] for c in run.cases()} == {"I can too."}  # drawn anew, not carried over
 
 
+def test_cases_that_were_drawn_hot_are_drawn_hot_again(
+    here: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, hot = here("s"), list[float]()
+    api.run(SMALL | {"attack": [{"use": "best_of_n", "n": 2}, "story"]}, store=opened, name="found")
+    generate = Scripted.generate
+
+    def noted(self: Scripted, chats: Any, sampling: Sampling, seeds: Any) -> Any:
+        hot.extend([sampling.temperature] * len(chats))
+        return generate(self, chats, sampling, seeds)
+
+    monkeypatch.setattr(Scripted, "generate", noted)
+    spec = SMALL | {"target": {"use": "scripted", "reply": "I can too."}, "attack": [], "cases_from": "found"}
+    drawn, greedy = api.run(spec, store=opened, name="again").cells
+    assert (hot.count(1.0), hot.count(0.0)) == (8, 4)  # greedy answers to what was drawn would be another attack
+    note = "drawn at temperature 1, as in the attack that made the test cases"
+    assert (note in drawn["notes"], note in greedy["notes"]) == (True, False)
+    assert (drawn["cases"], drawn["asks"]) == (8, 8)
+    hot.clear()
+    api.run(spec | {"cases_from": "again", "target": {"use": "scripted", "reply": "Me too."}}, store=opened)
+    assert (hot.count(1.0), hot.count(0.0)) == (8, 4)
+
+
 def test_what_is_no_text_does_not_travel(here: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Direct, "upper_bound", True, raising=False)
     opened = here("s")

@@ -33,6 +33,7 @@ OPTIONAL: Mapping[str, Any] = {
     "begun_at": None,
     "upper_bound": False,
     "conversations": False,
+    "draws_at": None,
     "variants": 0,
     "hosts": (),
     "release": _nothing,
@@ -70,7 +71,9 @@ an attack: `needs`, what the target must give; `surrogates`, the models that it 
 search that begins at these, for a stage that attacks a model while it trains it: losses from before the weights changed
 must not count, and the states that `advance` returns hold the ids at hand as "slot"; `upper_bound`, whether what it
 sends is no text; `conversations`, whether the target takes part in its test cases, so that their completions hold
-several answers; `variants`, how many test cases it should make that
+several answers; `draws_at`, the temperature at which it draws the answers that its test cases carry, where it is not
+the run's;
+`variants`, how many test cases it should make that
 ask for the same as the behavior, so that a run sends those of the benign half too. Of a model: `hosts` that text is
 sent to, `release()`, called when no later stage asks it, and `footprint()`, the JSON of `withstand.runner.memory`; None
 where it takes no memory of this machine; `marks`, labels that its training left, of `withstand.core.stage.MARKS`.

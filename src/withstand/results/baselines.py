@@ -45,6 +45,8 @@ _LEFT_OUT = ("run", "behaviors", "reused", "identity", "labeled", "watch", "cut"
 def _written(cell: Graded, digests: Mapping[str, str]) -> dict[str, Any]:
     left_out = _LEFT_OUT if cell.utility else (*_LEFT_OUT, "utility")
     facts = {name: getattr(cell, name) for name in Graded.__slots__ if name not in left_out}
+    if cell.draws_at is None:
+        del facts["draws_at"]
     behaviors = sorted(cell.behaviors.items(), key=lambda item: item[1].id)
     return {
         **facts,

@@ -72,6 +72,7 @@ class Graded:
     watched: the run was stopped by what it found.   watch: how, of a harmful cell of a run in the store.
     labeled: cases, with the key of their behavior, whose outcome is what people say.   cut: searches a budget ended.
     knows: of a defended harmful cell, whether its attack is "adaptive" or "static"; "" without a defense.
+    draws_at: temperature of an attack that draws its own answers.
     """
 
     run: str
@@ -100,6 +101,7 @@ class Graded:
     labeled: frozenset[tuple[str, Where]] = field(default=frozenset(), compare=False)
     cut: int = field(default=0, compare=False)
     knows: str = ""
+    draws_at: float | None = None
 
     def value(self, dimension: str) -> str:
         label: str = getattr(self, dimension)
@@ -245,6 +247,7 @@ def cell_of(run: RunRow, index: int, behaviors: Mapping[str, BehaviorResult], re
         stop is not None, cell.get("measures") == "utility",
         watch=None if stop is None or cell["benign"] else Watch(stop, len(suite["behaviors"])),
         knows=knowledge_of(plan, index),
+        draws_at=cell.get("draws_at"),
     )  # fmt: skip
 
 

@@ -108,6 +108,7 @@ class BaselineCell:
     cases: str = ""
     watched: bool = False
     utility: bool = False
+    draws_at: float | None = None
     shown: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -19,7 +19,7 @@ from withstand.core import (
     digest,
     to_json,
 )
-from withstand.core.optional import optional
+from withstand.core.optional import OPTIONAL, optional
 from withstand.core.prompts import prompts_of
 from withstand.registry import find
 from withstand.runner.adaptive import described_attack, knowledge
@@ -98,7 +98,7 @@ class Cell:
             "judge_method": self.judge.method,
             **({"waits": waits} if (waits := optional(self.judge, "waits")) else {}),
             "until_success": self.until is not None,
-            **({"upper_bound": True} if optional(attack, "upper_bound") else {}),
+            **{n: value for n in ("upper_bound", "draws_at") if (value := optional(attack, n)) is not OPTIONAL[n]},
             **({"variants": variants * self.samples} if (variants := optional(attack, "variants")) else {}),
             **({"set": self.expansion.label} if self.expansion else {}),
             "keys": {**self.keys, **cases},
@@ -378,8 +378,8 @@ def _notes(cell: Cell) -> Iterator[str]:
         yield "the final judge also steered the attack"
     if guards_answers(cell.target.defense, judges):
         yield GUARDED
-    if isinstance(attack, TransferredCases) and attack.conversations:
-        yield "conversations from elsewhere: this target answered every turn of the user afresh"
+    if isinstance(attack, TransferredCases):
+        yield from attack.notes(cell.target.sampling)
     if surrogates := optional(attack, "surrogates"):
         yield "not transfer: the target is one of the surrogates" if cell.target.model in surrogates else "transferred"
     if optional(attack, "upper_bound"):

@@ -225,8 +225,8 @@ def in_order(behaviors: Sequence[Behavior]) -> list[Behavior]:
 
 
 def _flow_key(head: str, cell: Cell, behavior: Behavior) -> str:
-    given = cell.attack.cases.get(behavior.id, ()) if isinstance(cell.attack, TransferredCases) else ()
-    return digest([head, to_json(behavior), to_json(given)])
+    given = cell.attack.key_of(behavior) if isinstance(cell.attack, TransferredCases) else [[]]
+    return digest([head, to_json(behavior), *given])
 
 
 def _case_jobs(running: Running, want: Want, wants: Sequence[Want]) -> Iterator[tuple[Want, Job]]:

@@ -11,13 +11,17 @@ from withstand.core import (
     Chat,
     Completion,
     Flow,
+    Json,
     Message,
+    Sampling,
     SpecError,
     Target,
     TestCase,
     answers_of,
+    ask,
     bounded,
     converse,
+    to_json,
     user,
 )
 from withstand.runner.suites import Chosen
@@ -26,10 +30,12 @@ from withstand.store.store import Row
 
 @dataclass(frozen=True, slots=True)
 class TransferredCases:
-    """Test cases by behavior id, in the place of an attack."""
+    """Test cases by behavior id, in the place of an attack. draws_at: the temperature at which they were answered,
+    where the attack sets one of its own: they are answered at the same, or they would be another attack."""
 
     label: str
     cases: Mapping[str, tuple[TestCase, ...]]
+    draws_at: float | None = None
 
     @property
     def needs(self) -> frozenset[str]:
@@ -52,9 +58,26 @@ class TransferredCases:
         """Whether some of them are conversations that the first target took part in."""
         return any(case.completion for cases in self.cases.values() for case in cases)
 
+    def key_of(self, behavior: Behavior) -> list[Json]:
+        """What of it names the test cases of a behavior, as JSON."""
+        return [to_json(self.cases.get(behavior.id, ())), *([] if self.draws_at is None else [self.draws_at])]
+
+    def notes(self, sampling: Sampling) -> Iterator[str]:
+        """What a reader of the rates must know where this target is drawn so. Keys of runs hold these sentences."""
+        if self.conversations:
+            yield "conversations from elsewhere: this target answered every turn of the user afresh"
+        if self.draws_at not in (None, sampling.temperature):
+            yield f"drawn at temperature {self.draws_at:g}, as in the attack that made the test cases"
+
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         """Yield the test cases. In a conversation this target answers each of the user's turns afresh."""
-        for case in self.cases.get(behavior.id, ()):
+        cases = self.cases.get(behavior.id, ())
+        if self.draws_at is not None:
+            sampling = replace(target.sampling, temperature=self.draws_at)
+            answers = yield from ask(target, [case.chat for case in cases], sampling)
+            yield from (replace(case, completion=answer) for case, answer in zip(cases, answers, strict=True))
+            return
+        for case in cases:
             if case.completion is None:
                 yield case
                 continue
@@ -83,7 +106,8 @@ def transferred(cell: Mapping[str, Any], run: str, cases: Mapping[str, Iterable[
     which says so.
     """
     label = given_label(cell["attack"], cell["target"], cell["defense"], run)
-    return TransferredCases(label, {name: tuple(_as_sent(case) for case in listed) for name, listed in cases.items()})
+    sent = {name: tuple(_as_sent(case) for case in listed) for name, listed in cases.items()}
+    return TransferredCases(label, sent, cell.get("draws_at"))
 
 
 def _as_sent(case: TestCase) -> TestCase:

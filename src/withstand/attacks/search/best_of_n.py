@@ -64,6 +64,10 @@ class BestOfN:
     def needs(self) -> frozenset[str]:
         return self.attack.needs if self.attack else frozenset()
 
+    @property
+    def draws_at(self) -> float:
+        return self.temperature
+
     def most(self) -> UpperBounds:
         return UpperBounds(cases=self.n, asks={"target": self.n}, drawn=True)
 

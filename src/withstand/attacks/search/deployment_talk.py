@@ -66,6 +66,7 @@ class DeploymentTalk:
 
     version: ClassVar[int] = 1
     needs: ClassVar[frozenset[str]] = frozenset()
+    draws_at: ClassVar[float] = 1.0
     judge: Judge
     rounds: int = 5
     draws: int = 10
@@ -85,7 +86,7 @@ class DeploymentTalk:
         return UpperBounds(cases=self.rounds, asks={"target": self.rounds * self.draws}, drawn=True)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
-        sampling = replace(target.sampling, temperature=1.0)
+        sampling = replace(target.sampling, temperature=self.draws_at)
         succeeded, worked = False, ""
         nearest: tuple[float, TestCase | None] = (-math.inf, None)
         for number in range(self.rounds):
