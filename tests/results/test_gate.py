@@ -256,7 +256,10 @@ def test_frozen_cases_are_sent_again(withstand, ran, tmp_path):
     ran("anew", revision="2", more=search | {"seed": 5}, success=[1], behaviors=6)
     code, _, err = withstand("gate", "anew", "--baseline", "b.json", "--max-worse", "0.9")
     assert "met other test cases than in the baseline" in err
-    ran("again", revision="2", more={"attack": [], "cases_from": str(tmp_path / "b.json")}, success=[0], behaviors=6)
+    frozen = {"attack": [], "cases_from": str(tmp_path / "b.json")}
+    again = ran("again", revision="2", more=frozen, success=[0], behaviors=6)
+    attacked = [cell for cell in again.row.plan["cells"] if not cell["benign"]]
+    assert [cell.get("draws_at") for cell in attacked] == [1.0, None]  # drawn as before
     code, out, err = withstand("gate", "again", "--baseline", "b.json", "--max-worse", "0.9", "--json")
     assert code == 0
     assert [line["rate"] for line in json.loads(out)["lines"]] == [0, 0]
