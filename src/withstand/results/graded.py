@@ -247,7 +247,7 @@ def cell_of(run: RunRow, index: int, behaviors: Mapping[str, BehaviorResult], re
         stop is not None, cell.get("measures") == "utility",
         watch=None if stop is None or cell["benign"] else Watch(stop, len(suite["behaviors"])),
         knows=knowledge_of(plan, index),
-        draws_at=cell.get("draws_at"),
+        draws_at=plan.get("draws_at", {}).get(str(index)),
     )  # fmt: skip
 
 

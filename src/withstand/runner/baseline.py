@@ -50,7 +50,7 @@ def cases_from(name: str, where: Store) -> list[TransferredCases]:
             for place, key in wanted
             if key in rows
         }
-        transfers.append(transferred(cell, run.name, cases))
+        transfers.append(transferred(cell, run.name, cases, run.plan.get("draws_at", {}).get(str(index))))
     if not transfers:
         raise SpecError(f"the run {name} has no test case that could be sent", hint="name one with an attack by text")
     return transfers
@@ -196,5 +196,5 @@ def given(path: str, store: Store) -> list[TransferredCases]:
                     hint="write the baseline anew",
                 )
             cases[behavior["id"]] = listed
-        transfers.append(transferred(cell, baseline["run"], cases))
+        transfers.append(transferred(cell, baseline["run"], cases, cell.get("draws_at")))
     return transfers

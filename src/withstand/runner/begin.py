@@ -31,7 +31,8 @@ def begin(
     plan = planned(spec, where, offline)
     stop, described = spec.stop_when_decided, described_by(plan, spec)
     key = digest(described)
-    if all(run.key != key for run in where.runs()):  # one that is there may have nothing left to ask
+    there = next((run for run in where.runs() if run.key == key), None)
+    if there is None:  # one that is there may have nothing left to ask
         memory(plan)
     name = named(where, key, name, plan.name(key))
     aliases = aliases_of(spec, [chosen.label for chosen in plan.suites])  # beside what the key is made of
@@ -45,6 +46,8 @@ def begin(
     }
     beside |= {"taxonomy": _taxonomy(plan)}
     kept = {part: value for part, value in beside.items() if value}
+    if there is None or "draws_at" in there.plan:  # else the keys of runs that were sent its cases would change
+        kept |= {"draws_at": drawn} if (drawn := _draws_at(plan)) else {}
     new = RunRow(key, name, time.time(), spec.written(), described | kept)
     of_others = check_plan(plan, where, new, shard)
     where.add_run(new)
@@ -65,6 +68,12 @@ def _marked(plan: Plan) -> dict[str, list[str]]:
     """Label of each target whose training left marks on it -> their names."""
     marks = {cell.labels["target"]: optional(cell.target.model, "marks") for cell in plan.cells}
     return {label: [name for name in MARKS if name in names] for label, names in marks.items() if names}
+
+
+def _draws_at(plan: Plan) -> dict[str, float]:
+    """Index of each cell whose attack draws its own answers at a temperature of its own -> that temperature."""
+    drawn = {str(cell.index): optional(cell.attack, "draws_at") for cell in plan.cells}
+    return {index: temperature for index, temperature in drawn.items() if temperature is not None}
 
 
 def described_by(plan: Plan, spec: RunSpec) -> Json:

@@ -19,7 +19,7 @@ from withstand.core import (
     digest,
     to_json,
 )
-from withstand.core.optional import OPTIONAL, optional
+from withstand.core.optional import optional
 from withstand.core.prompts import prompts_of
 from withstand.registry import find
 from withstand.runner.adaptive import described_attack, knowledge
@@ -98,7 +98,7 @@ class Cell:
             "judge_method": self.judge.method,
             **({"waits": waits} if (waits := optional(self.judge, "waits")) else {}),
             "until_success": self.until is not None,
-            **{n: value for n in ("upper_bound", "draws_at") if (value := optional(attack, n)) is not OPTIONAL[n]},
+            **({"upper_bound": True} if optional(attack, "upper_bound") else {}),
             **({"variants": variants * self.samples} if (variants := optional(attack, "variants")) else {}),
             **({"set": self.expansion.label} if self.expansion else {}),
             "keys": {**self.keys, **cases},

@@ -80,7 +80,8 @@ def rescored_by(store: Store, run: RunRow, spec: str, name: str = "", fresh: str
     new = RunRow(key, name, time.time(), {"imported": {**imported, "run": base}, "judge": spec}, plan)
     store.add_run(new)
     prompts = prompts_of(find.parts(judge))
-    beside = {name: run.plan[name] for name in ("clusters", "taxonomy", "knows", "marked") if name in run.plan}
+    names = ("clusters", "taxonomy", "knows", "marked", "draws_at")
+    beside = {name: run.plan[name] for name in names if name in run.plan}
     store.set_beside(new, {"aliases": aliases, "prompts": prompts, **beside})
     store.add_texts({}, sources_of(classes, store))
     store.add_wants(key, (entry for stage in (CASES, COMPLETIONS) for entry in _wants(store, run.key, stage)))

@@ -99,7 +99,9 @@ def bare_label(label: str) -> str:
 _GIVEN = re.compile(r" found on .* \([^()]*\)$")
 
 
-def transferred(cell: Mapping[str, Any], run: str, cases: Mapping[str, Iterable[TestCase]]) -> TransferredCases:
+def transferred(
+    cell: Mapping[str, Any], run: str, cases: Mapping[str, Iterable[TestCase]], draws_at: float | None
+) -> TransferredCases:
     """The test cases of a cell of the run called `run`, without what belongs to the target that they were found on.
 
     That is the draw, the score and the cost. A conversation that the target took part in keeps an empty completion,
@@ -107,7 +109,7 @@ def transferred(cell: Mapping[str, Any], run: str, cases: Mapping[str, Iterable[
     """
     label = given_label(cell["attack"], cell["target"], cell["defense"], run)
     sent = {name: tuple(_as_sent(case) for case in listed) for name, listed in cases.items()}
-    return TransferredCases(label, sent, cell.get("draws_at"))
+    return TransferredCases(label, sent, draws_at)
 
 
 def _as_sent(case: TestCase) -> TestCase:

@@ -25,7 +25,7 @@ from withstand.store.old_findings import findings_to_attempts
 SCHEMA = 11
 """The form below. An older store is brought to it when it is opened, a newer one is refused."""
 
-BESIDE = ("aliases", "gate", "prompts", "clusters", "sets", "taxonomy", "knows", "marked")
+BESIDE = ("aliases", "gate", "prompts", "clusters", "sets", "taxonomy", "knows", "marked", "draws_at")
 """What a run's plan holds and its key does not: it may change when the run is asked for again."""
 
 DIGITS = ", ".join(f"'{digit}'" for digit in range(10))
