@@ -12,6 +12,7 @@ from withstand.core.outcomes import HITS, SCORED
 from withstand.results.by_hand import check_rates
 from withstand.results.names import shown_names
 from withstand.runner.adaptive import static_alone
+from withstand.runner.transfer import drawn_at
 from withstand.stats.clusters import Groups
 from withstand.stats.group_sequential import Watch
 from withstand.store.store import RunRow, Store
@@ -247,7 +248,7 @@ def cell_of(run: RunRow, index: int, behaviors: Mapping[str, BehaviorResult], re
         stop is not None, cell.get("measures") == "utility",
         watch=None if stop is None or cell["benign"] else Watch(stop, len(suite["behaviors"])),
         knows=knowledge_of(plan, index),
-        draws_at=plan.get("draws_at", {}).get(str(index)),
+        draws_at=drawn_at(plan, index),
     )  # fmt: skip
 
 

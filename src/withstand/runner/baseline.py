@@ -14,7 +14,7 @@ import sqlalchemy as sql
 
 from withstand.core import Json, SpecError, TestCase, bounded, digest, from_json, to_json
 from withstand.core.shape import misfit
-from withstand.runner.transfer import TransferredCases, check_texts, transferred
+from withstand.runner.transfer import TransferredCases, check_texts, drawn_at, transferred
 from withstand.store.store import Store
 from withstand.store.tables import CASES, want
 
@@ -50,7 +50,7 @@ def cases_from(name: str, where: Store) -> list[TransferredCases]:
             for place, key in wanted
             if key in rows
         }
-        transfers.append(transferred(cell, run.name, cases, run.plan.get("draws_at", {}).get(str(index))))
+        transfers.append(transferred(cell, run.name, cases, drawn_at(run.plan, index)))
     if not transfers:
         raise SpecError(f"the run {name} has no test case that could be sent", hint="name one with an attack by text")
     return transfers

@@ -99,6 +99,13 @@ def bare_label(label: str) -> str:
 _GIVEN = re.compile(r" found on .* \([^()]*\)$")
 
 
+def drawn_at(plan: Mapping[str, Any], index: int) -> float | None:
+    """The temperature that the attack of a cell of a stored plan draws its own answers at; None where it sets none, and
+    in runs of before this was kept."""
+    temperature: float | None = plan.get("draws_at", {}).get(str(index))
+    return temperature
+
+
 def transferred(
     cell: Mapping[str, Any], run: str, cases: Mapping[str, Iterable[TestCase]], draws_at: float | None
 ) -> TransferredCases:
