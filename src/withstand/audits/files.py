@@ -1,8 +1,9 @@
 """The files of an audit: its report as JSON, Markdown and one HTML page."""
 
+import itertools
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from withstand.core import Json, SpecError
@@ -26,11 +27,33 @@ def without_paths(text: str) -> str:
     return PATH.sub(r"\1", text)
 
 
-def write(folder: Path, name: str, report: Json, markdown: str, html: str) -> None:
-    """Write NAME.json, NAME.md and NAME.html into the folder, which is made where it is missing."""
+def write(
+    folder: Path, name: str, report: Json, markdown: str, html: str, about: Callable[[Json], object] | None = None
+) -> None:  # fmt: skip
+    """Write NAME.json, NAME.md and NAME.html into the folder, which is made where it is missing.
+
+    about: what a report is about. Files that lie there and are about something else are kept, as NAME-1.json and so on.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    if about:
+        _keep_other(folder, name, about, about(json.loads(json.dumps(report))))
     for ending, text in (("json", json.dumps(report, indent=1) + "\n"), ("md", markdown), ("html", html)):
         save(folder / f"{name}.{ending}", text)
+
+
+def _keep_other(folder: Path, name: str, about: Callable[[Json], object], new: object) -> None:
+    """Rename the files of a report that is about something else, or that cannot be read."""
+    try:
+        if about(json.loads((folder / f"{name}.json").read_text("utf-8"))) == new:
+            return
+    except FileNotFoundError:
+        return
+    except (ValueError, KeyError, TypeError):
+        pass
+    number = next(n for n in itertools.count(1) if not any(folder.glob(f"{name}-{n}.*")))
+    for ending in ("json", "md", "html"):
+        if (path := folder / f"{name}.{ending}").exists():
+            path.rename(folder / f"{name}-{number}.{ending}")
 
 
 def markdown(

@@ -100,6 +100,12 @@ class R2D2(Around):
         """Test cases that are replaced at a time."""
         return int(self.reset_share * self.pool + 1e-9)
 
+    @property
+    def searched(self) -> int:
+        """Steps of the attack, of one test case each, in one step of training."""
+        attack: Any = self.attack
+        return int(attack.steps) * self.updated * self.micro_batches
+
     def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
         """The inner stage's `train` with its loss changed; leaves `r2d2.json` in the folder too: losses and pool.
 

@@ -15,7 +15,7 @@ from withstand.audits.harden.settings import Choice, settings_of
 from withstand.core import Message, SpecError
 from withstand.core.stage import Row
 from withstand.models.scripted import Scripted
-from withstand.registry import find
+from withstand.registry import find, grammar
 
 pytest.importorskip("trl")
 pytest.importorskip("datasets")
@@ -96,6 +96,23 @@ def test_a_hardening_runs_resumes_where_it_was_stopped_and_says_what_it_rests_on
     assert (cast.trainings, cast.steps, cast.models, cast.searched) == (1, 2, 3, 0)
     assert cast.answers == 3 * (2 + 2) + 3 * 2 * 2 + 2 * 2 * 2 + 4  # plain and harmless, searched, sent again, rows
     assert "2 steps" in forecast.lines(cast, made.stage)[0]
+
+
+def test_the_forecast_counts_the_search_that_a_training_carries_along(base, made, tmp_path, monkeypatch):
+    timed = []
+    monkeypatch.setattr(forecast, "_search_step", lambda _planned, attack: timed.append(attack["use"]) or 1000.0)
+    stage = find.build("stage", {
+        "use": "r2d2", "pool": 2, "updated": 2, "micro_batches": 2, "reset_every": 0,
+        "attack": {"use": "gcg", "steps": 3, "width": 4, "loss": "ce"}, "stage": grammar.parse(METHOD),
+    })  # fmt: skip
+    chosen = replace(made, stage=stage, targets={"x": ("Sure",), "y": ("Sure",)}, seeds=2)
+    cast = forecast.forecast(audit.Planned(base, chosen, tmp_path / "out"))
+    assert cast.searched == 2 * 2 * 3 * 2 * 2  # seeds, steps, steps of GCG, test cases, parts of a batch
+    assert cast.seconds > 1000 * cast.searched
+    assert timed[-1] == "gcg"
+    assert "judges" in forecast.lines(cast, stage)[-1]
+    assert "searches while it trains" not in forecast.lines(cast, stage)[-1]
+    assert "r2d2 searches while it trains" in forecast.lines(replace(cast, steps=0), stage)[-1]
 
 
 def test_base_and_hardened_model_are_tampered_with_alike(base, made, tmp_path, monkeypatch):

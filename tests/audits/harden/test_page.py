@@ -55,6 +55,23 @@ def test_the_page_shows_families_apart_and_runs_nothing(tmp_path):
     assert "one seed" not in html
 
 
+def test_a_page_about_another_method_is_kept_beside(tmp_path):
+    base = ["Base", "tiny (abc)"]
+    reports = [made() | {"facts": [base, ["Method", method], ["Rows", "2"]]} for method in ("r2d2", "latent", "dpo")]
+    page.write(reports[0], tmp_path)
+    first = (tmp_path / "harden.html").read_text()
+    page.write(reports[0] | {"facts": [base, ["Method", "r2d2"], ["Rows", "64"]]}, tmp_path)
+    assert not list(tmp_path.glob("harden-*"))  # the same hardening, on more rows
+    page.write(reports[0], tmp_path)
+    page.write(reports[1], tmp_path)
+    (tmp_path / "harden.json").write_text("{half")
+    page.write(reports[2], tmp_path)
+    assert (tmp_path / "harden-1.html").read_text() == first
+    assert json.loads((tmp_path / "harden.json").read_text())["facts"] == reports[2]["facts"]
+    assert (tmp_path / "harden-2.json").read_text() == "{half"
+    assert len(list(tmp_path.iterdir())) == 9
+
+
 def test_what_is_hardened_in_part_is_not_green():
     part = made()
     part["worst"] = {"family": "prefill", "verdict": "NOT SHOWN"}

@@ -20,8 +20,11 @@ MEASURES = {
 
 
 def write(audit: Json, folder: Path, store: Path | None = None) -> None:
-    """audit.json, audit.md and audit.html in the folder; with a store also completions.jsonl, which holds texts."""
-    files.write(folder, "audit", audit, markdown(audit), html(audit))
+    """audit.json, audit.md and audit.html in the folder; with a store also completions.jsonl, which holds texts.
+
+    Files about another base, tuned model, data or training are kept beside.
+    """
+    files.write(folder, "audit", audit, markdown(audit), html(audit), _about)
     if store is not None:
         rows = (
             json.dumps({"arm": arm["name"], **case}) + "\n"
@@ -30,6 +33,12 @@ def write(audit: Json, folder: Path, store: Path | None = None) -> None:
             for case in api.load(run, store).cases()
         )
         save(folder / "completions.jsonl", "".join(rows))
+
+
+def _about(audit: Json) -> Json:
+    """The models, the data and the training."""
+    models = [audit[side] and audit[side]["hash"] for side in ("base", "tuned")]
+    return [*models, audit["data"] and audit["data"]["path_hash"], audit["train"] and audit["train"]["stage"]]
 
 
 def markdown(audit: Json) -> str:

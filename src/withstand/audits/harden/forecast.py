@@ -1,11 +1,11 @@
 """What a hardening takes, before it is begun: trainings, answers, time, memory, disk. Times are this machine's.
 
-Answers count at their full length and attacks at their upper bounds; of an attack that reads weights a step is timed.
-What is not timed: judges, and what a stage around another searches while it trains.
+Answers count at their full length and attacks at their upper bounds; of an attack that reads weights a step is timed,
+also of one that a training carries along. What is not timed: judges, and any other search of a stage around another.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from withstand.audits import cost
 from withstand.audits.ask import spent
 from withstand.audits.harden import families
 from withstand.audits.harden.audit import Planned
-from withstand.audits.harden.families import Chosen
 from withstand.audits.trainable import ANSWER, REFUSAL
 from withstand.core import Message, user
 from withstand.core.stage import Row, innermost
@@ -50,7 +49,7 @@ def forecast(planned: Planned) -> Forecast:
     answers = sum(times * bound["asks"].get("target", 0) for times, bound, _ in bounds)
     tokens = sum(times * bound["answer_tokens"] for times, bound, _ in bounds)
     searched = sum(times * bound["steps"] for times, bound, _ in bounds)
-    step_seconds = {attack.label: _search_step(planned, attack) for attack in planned.attacks}
+    step_seconds = {attack.label: _search_step(planned, attack.spec) for attack in planned.attacks}
     behaviors = planned.requests.behaviors
     rows = [Row((*user(behavior.prompt()), Message("assistant", REFUSAL))) for behavior in behaviors]
     answers, tokens = answers + 2 * len(rows), tokens + 2 * len(rows) * ANSWER
@@ -58,6 +57,10 @@ def forecast(planned: Planned) -> Forecast:
     seconds = tokens * cost.token_seconds(base, [row.chat[:-1] for row in rows[: cost.TIMED]])
     seconds += settings.seeds * steps * cost.step_seconds(base, rows, settings.stage)
     seconds += sum(times * bound["steps"] * step_seconds[label] for times, bound, label in bounds if bound["steps"])
+    stage: Any = settings.stage
+    if carried := settings.seeds * steps * _carried(stage):
+        searched += carried
+        seconds += carried * _search_step(planned, find.describe(stage.attack))
     return Forecast(
         settings.seeds, steps, 1 + settings.seeds + settings.checkpoints, answers, tokens,
         searched, seconds, cost.memory(base, rows, settings.stage),
@@ -65,16 +68,21 @@ def forecast(planned: Planned) -> Forecast:
     )  # fmt: skip
 
 
-def _search_step(planned: Planned, attack: Chosen) -> float:
+def _carried(stage: Any) -> int:
+    """Steps of an attack, of one test case each, that a step of the training makes."""
+    return int(getattr(stage, "searched", 0))
+
+
+def _search_step(planned: Planned, attack: Mapping[str, Any]) -> float:
     """Seconds of a step of an attack that reads weights, on one behavior; 0 of another."""
-    built = find.build("attack", dict(attack.spec))
+    built = find.build("attack", dict(attack))
     if "weights" not in built.needs or not hasattr(built, "steps"):
         return 0.0
     with tempfile.TemporaryDirectory() as folder:
         exam = replace(planned.exam, store=Path(folder) / "timed.db", limit=1)
         seconds = []
         for steps in TIMED_STEPS:  # the first of a process takes longer
-            run = exam.run(planned.base, planned.system, {**attack.spec, "steps": steps})
+            run = exam.run(planned.base, planned.system, {**attack, "steps": steps})
             seconds.append(spent(run)[1] / steps)
             run.store.close()
     return seconds[-1]
@@ -106,7 +114,7 @@ def lines(cast: Forecast, stage: Any) -> list[str]:
     steps = count(cast.steps, "step") if cast.steps else "as many steps as its rows take"
     left_out = ["judges"]
     left_out += [] if cast.steps else ["the training, whose steps are not given"]
-    searching = families.trained_on(stage, ())
+    searching = families.trained_on(stage, ()) and not (cast.steps and _carried(stage))
     left_out += [f"what {find.name_of(type(stage))} searches while it trains"] if searching else []
     return [
         f"{count(cast.trainings, 'training')} of {steps}; {count(cast.models, 'model')} measured; at most "

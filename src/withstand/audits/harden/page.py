@@ -12,8 +12,13 @@ from withstand.report.shell import render
 
 
 def write(report: Json, folder: Path) -> None:
-    """harden.json, harden.md and harden.html in the folder."""
-    files.write(folder, "harden", report, markdown(report), html(report))
+    """harden.json, harden.md and harden.html in the folder. Those of another method or base are kept beside."""
+    files.write(folder, "harden", report, markdown(report), html(report), _about)
+
+
+def _about(report: Json) -> Json:
+    """What was hardened, and how."""
+    return [fact for fact in report["facts"] if fact[0] in ("Base", "Method")]
 
 
 def markdown(report: Json) -> str:

@@ -19,12 +19,17 @@ def write(report: Json, folder: Path, base: Json = None) -> Json:
 
     report: of `worst.report`; beside its own it may have `facts`, pairs of a name and a text about model, suite, judge
     and budget, and `left_out`, sentences about what the budget left out.   base: the report of the model before its
-    hardening, which met the same sweep: both are shown side by side.
+    hardening, which met the same sweep: both are shown side by side. Files about another model are kept beside.
     """
     if base is not None:
         report = {**report, "base": base, "compared": compared(base, report)}
-    files.write(folder, "tamper", report, markdown(report), html(report))
+    files.write(folder, "tamper", report, markdown(report), html(report), _about)
     return report
+
+
+def _about(report: Json) -> Json:
+    """What was tampered with."""
+    return [fact for fact in report.get("facts", []) if fact[0] == "Model"]
 
 
 def markdown(report: Json) -> str:
