@@ -35,9 +35,10 @@ def write(
     about: what a report is about. Files that lie there and are about something else are kept, as NAME-1.json and so on.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    written = json.dumps(report, indent=1) + "\n"
     if about:
-        _keep_other(folder, name, about, about(json.loads(json.dumps(report))))
-    for ending, text in (("json", json.dumps(report, indent=1) + "\n"), ("md", markdown), ("html", html)):
+        _keep_other(folder, name, about, about(json.loads(written)))
+    for ending, text in (("json", written), ("md", markdown), ("html", html)):
         save(folder / f"{name}.{ending}", text)
 
 

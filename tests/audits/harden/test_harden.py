@@ -98,9 +98,17 @@ def test_a_hardening_runs_resumes_where_it_was_stopped_and_says_what_it_rests_on
     assert "2 steps" in forecast.lines(cast, made.stage)[0]
 
 
-def test_the_forecast_counts_the_search_that_a_training_carries_along(base, made, tmp_path, monkeypatch):
-    timed = []
-    monkeypatch.setattr(forecast, "_search_step", lambda _planned, attack: timed.append(attack["use"]) or 1000.0)
+def test_the_forecast_counts_the_search_that_a_training_carries_along(made, tmp_path, monkeypatch):
+    folder = tiny.save(tmp_path / "base", positions=1024)
+    base = find.build("target", {"use": "hf", "id": str(folder), "dtype": "float32"})
+    timed, real = [], forecast._search_step
+
+    def step(planned, attack, *suite):
+        timed.append(attack["use"])
+        assert (real(planned, attack, *suite) > 0) == (attack["use"] == "gcg")  # the other reads no weights
+        return 1000.0
+
+    monkeypatch.setattr(forecast, "_search_step", step)
     stage = find.build("stage", {
         "use": "r2d2", "pool": 2, "updated": 2, "micro_batches": 2, "reset_every": 0,
         "attack": {"use": "gcg", "steps": 3, "width": 4, "loss": "ce"}, "stage": grammar.parse(METHOD),

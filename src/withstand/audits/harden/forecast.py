@@ -19,9 +19,12 @@ from withstand.core import Message, user
 from withstand.core.stage import Row, innermost
 from withstand.core.text import count
 from withstand.registry import find
+from withstand.runner import chain
 
 TIMED_STEPS = (1, 3)
 """Steps of a search that is timed, once to get warm."""
+TARGETED = {"use": "kitchen"}
+"""A suite with target strings: those that a training searches with need not be in the suite of the test."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def forecast(planned: Planned) -> Forecast:
     stage: Any = settings.stage
     if carried := settings.seeds * steps * _carried(stage):
         searched += carried
-        seconds += carried * _search_step(planned, find.describe(stage.attack))
+        seconds += carried * _search_step(planned, chain.spec_of(stage.attack), TARGETED)
     return Forecast(
         settings.seeds, steps, 1 + settings.seeds + settings.checkpoints, answers, tokens,
         searched, seconds, cost.memory(base, rows, settings.stage),
@@ -73,13 +76,14 @@ def _carried(stage: Any) -> int:
     return int(getattr(stage, "searched", 0))
 
 
-def _search_step(planned: Planned, attack: Mapping[str, Any]) -> float:
-    """Seconds of a step of an attack that reads weights, on one behavior; 0 of another."""
+def _search_step(planned: Planned, attack: Mapping[str, Any], suite: Mapping[str, Any] | None = None) -> float:
+    """Seconds of a step of an attack that reads weights, on one behavior of the suite, or of the test; 0 of another."""
     built = find.build("attack", dict(attack))
     if "weights" not in built.needs or not hasattr(built, "steps"):
         return 0.0
     with tempfile.TemporaryDirectory() as folder:
         exam = replace(planned.exam, store=Path(folder) / "timed.db", limit=1)
+        exam = replace(exam, suite=suite, judge="") if suite else exam
         seconds = []
         for steps in TIMED_STEPS:  # the first of a process takes longer
             run = exam.run(planned.base, planned.system, {**attack, "steps": steps})
