@@ -16,9 +16,9 @@ from explorer_web import auth, client, post, sign_in
 from withstand import api
 from withstand.cli import serve
 from withstand.core import SpecError
-from withstand.explorer import launch_process, launch_spec
+from withstand.explorer import index, launch_process, launch_spec
 from withstand.explorer.launch_process import Launcher
-from withstand.explorer.launch_record import KIND
+from withstand.explorer.launch_record import ENDED, KIND, RUNNING, Launch
 from withstand.explorer.launch_spec import Caps, checked, of_text, offered
 from withstand.explorer.processes import Process
 from withstand.registry.grammar import to_toml
@@ -372,6 +372,37 @@ def test_a_run_is_planned_confirmed_started_stopped_and_continued(planning, path
     assert ("rosa", "start", "from-here, at most 500 asks, $5, 10 minutes") in audit
     assert ("adam", "stop", "from-here") in audit
     assert ("adam", "reveal", f"launch/{key[:16]}") in audit
+
+
+def test_a_page_that_was_read_while_its_run_ended_updates_itself_once_more(path, tmp_path, monkeypatch):
+    """Rows that come between the counts of a reading and its end are not in it: the page must not stop there."""
+    name, spec = "partly", {**SPEC, "limit": 15}
+    withstand.run(spec, store=path, name=name, max_asks=1)
+    with client(path, launches=tmp_path / "l") as web:
+        store = web.explorer.store
+        run = next(run for run in store.runs() if run.name == name)
+        caps, process = Caps(99, None, 1), Process.of(os.getpid())
+        start = Launch(run.key, name, RUNNING, "ana", spec, caps, "t", process, run.created)
+        counted = index.summarize
+
+        def ends_meanwhile(*of):
+            monkeypatch.setattr(index, "summarize", counted)
+            seen = counted(*of)
+            withstand.run(spec, store=path, name=name)
+            web.explorer.launcher._changed(start, state=ENDED, code=0)
+            return seen
+
+        monkeypatch.setattr(index, "summarize", ends_meanwhile)
+        monkeypatch.setattr(index, "PAUSE", 600.0)  # however slow this machine is, it is read once
+        web.get(f"/runs/{run.key[:16]}")
+        until(lambda: web.explorer.index.of_run(run).table)
+        assert not web.explorer.index.of_run(run).complete
+        page = web.get(f"/launches/{run.key}").text
+        assert "done" in page
+        assert 'hx-trigger="every 2s"' in page
+        monkeypatch.setattr(index, "PAUSE", 0.0)
+        until(lambda: 'hx-trigger="every 2s"' not in web.get(f"/launches/{run.key}").text)
+        assert web.explorer.index.of_run(run).complete
 
 
 def run_of(store, key):

@@ -77,6 +77,7 @@ class RunIndex:
     """What the index holds of a run. `table` numbers its tables, 0 while cases and texts are still being read.
 
     behaviors: by cell and place of the behavior, its counts.   ids, categories: by suite and place.
+    at: seconds since 1970 when its reading began: what came later may be missing.   took: seconds of the reading.
     """
 
     run: RunRow
@@ -86,10 +87,10 @@ class RunIndex:
     ids: list[list[str]]
     categories: list[list[str]]
     wants: int
+    at: float
     table: int = 0
     total: int = 0
     read: int = 0
-    at: float = field(default_factory=time.time)
     took: float = 0.0
     kept: dict[Any, Any] = field(default_factory=dict)  # what pages have worked out of it
 
@@ -174,7 +175,7 @@ class Index:
         read_run = self._indexed.get(run.key)
         if read_run and read_run.table and read_run.complete:
             return read_run
-        age = time.time() - read_run.at if read_run else 0.0
+        age = time.time() - read_run.at - read_run.took if read_run else 0.0
         if read_run is None or not read_run.table or age > max(PAUSE, 10 * read_run.took):
             done = self._ask(run.key)
             done.wait(self.wait if wait is None else wait)
@@ -239,7 +240,7 @@ class Index:
 
     def _read(self, own: sqlite3.Connection, key: str) -> None:
         run = next(run for run in self.store.runs() if run.key == key)
-        began = time.monotonic()
+        at, began = time.time(), time.monotonic()
         old = self._indexed.get(key)
         w = want.c
         wants = int(self.store.select(sql.select(sql.func.count()).where(w.run == run.key))[0][0])
@@ -251,14 +252,14 @@ class Index:
         categories = [[texts[key].get("category", "") for key in keys] for keys in suites]
         counts = read_counts(self.store, run)
         summary, state = summarize(self.store, run, counts), status(self.store, run, counts)
-        new = RunIndex(run, summary, state, counts.behaviors, ids, categories, wants)
+        new = RunIndex(run, summary, state, counts.behaviors, ids, categories, wants, at)
         new.total = sum(cell.cases for cell in summary.cells)
         if old is None:
             self._indexed[key] = new  # rates are there; cases and texts follow
         self._tables += 1
         if not self._fill(own, new, self._tables):
             return
-        new.table, new.total, new.at, new.took = self._tables, new.read, time.time(), time.monotonic() - began
+        new.table, new.total, new.took = self._tables, new.read, time.monotonic() - began
         if self._ready:
             self._ready(self, new)
         self._indexed[key] = new

@@ -121,7 +121,8 @@ def watch(asked: PageRequest) -> Response:
     place = f"launch/{launch.key[:16]}"
     run = next((run for run in asked.explorer.index.runs() if run.key == launch.key), None)
     indexed = asked.explorer.index.of_run(run) if run else None
-    behind = run is not None and (indexed is None or indexed.at < launch.at) and time.time() - launch.at < SETTLED
+    is_read = indexed is not None and (indexed.complete or indexed.at >= launch.at)
+    behind = run is not None and not is_read and time.time() - launch.at < SETTLED
     return asked.page(
         "launch", launch=launch, indexed=indexed, behind=behind, far=_far(indexed),
         progress=launcher.progress(launch.key), log=launcher.log(launch.key),
