@@ -267,7 +267,9 @@ def verdict_table(rows: dict[tuple[Any, ...], dict[str, Any]]) -> Iterator[str]:
     for model, (_, seeds) in METHODS.items():
         after = [shown for seed in range(seeds) if (shown := as_measured(model, seed, rows))]
         report = verdicts.report(base, after, [], Limits()) if base and after else None
-        parts = [report["headline"], "; ".join(report["reasons"])] if report else ["not run yet", ""]
+        lacking = [f"`{c.attack}` {c.sent} of seed {c.seed}" for c in cells() if c.model == model and c not in rows]
+        parts = ["none yet", f"not run: {', '.join(lacking)}"]
+        parts = [report["headline"], "; ".join(report["reasons"])] if report else parts
         yield f"| `{METHODS[model][0]}` | {' | '.join(parts)} |"
 
 
