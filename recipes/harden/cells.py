@@ -267,10 +267,12 @@ def verdict_table(rows: dict[tuple[Any, ...], dict[str, Any]]) -> Iterator[str]:
     for model, (_, seeds) in METHODS.items():
         after = [shown for seed in range(seeds) if (shown := as_measured(model, seed, rows))]
         report = verdicts.report(base, after, [], Limits()) if base and after else None
-        lacking = [f"`{c.attack}` {c.sent} of seed {c.seed}" for c in cells() if c.model == model and c not in rows]
-        parts = ["none yet", f"not run: {', '.join(lacking)}"]
-        parts = [report["headline"], "; ".join(report["reasons"])] if report else parts
-        yield f"| `{METHODS[model][0]}` | {' | '.join(parts)} |"
+        if report:
+            headline, why = report["headline"], "; ".join(report["reasons"])
+        else:
+            lacking = [f"`{c.attack}` {c.sent} of seed {c.seed}" for c in cells() if c.model == model and c not in rows]
+            headline, why = "none yet", f"not run: {', '.join(lacking)}"
+        yield f"| `{METHODS[model][0]}` | {headline} | {why} |"
 
 
 def as_measured(model: str, seed: int, rows: dict[tuple[Any, ...], dict[str, Any]]) -> Measured | None:
